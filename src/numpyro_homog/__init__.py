@@ -1,0 +1,1 @@
+"""Distributional inverse homogenization as a NumPyro plug-in."""
