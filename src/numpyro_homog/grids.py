@@ -1,0 +1,70 @@
+"""Regular voxel grids of a periodic cell."""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Grid(eqx.Module):
+    """A regular grid of voxels on the box [0, lengths_1] x ... x [0, lengths_d].
+
+    A grid is static: it is hashable, holds no array, and may be closed over or passed through `jax.jit`.
+
+    Args:
+        shape: number of voxels along each axis, d = 1, 2 or 3 positive integers.
+        lengths: edge lengths of the cell, d positive numbers; default: 1 for each axis. The unit is the user's.
+
+    Raises:
+        ValueError: at construction, if `shape` or `lengths` is not as described.
+
+    Example:
+        >>> grid = Grid((32, 32))
+        >>> grid.spacing
+        (0.03125, 0.03125)
+    """
+
+    shape: tuple[int, ...] = eqx.field(static=True)
+    lengths: tuple[float, ...] = eqx.field(static=True)
+
+    def __init__(self, shape, lengths=None):
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not 1 <= len(shape) <= 3 or any(int(n) != n or n < 1 for n in shape):
+            raise ValueError(f"Grid expects one, two or three positive integers as its shape; got {shape}.")
+        lengths = (1.0,) * len(shape) if lengths is None else tuple(float(length) for length in lengths)
+        if len(lengths) != len(shape) or not all(math.isfinite(length) and length > 0 for length in lengths):
+            raise ValueError(
+                f"Grid expects one positive finite length for each of the {len(shape)} axes of {shape}; got {lengths}."
+            )
+        self.shape = tuple(int(n) for n in shape)
+        self.lengths = lengths
+
+    @property
+    def ndim(self) -> int:
+        """Number of space dimensions d."""
+        return len(self.shape)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Edge lengths of one voxel, in the unit of `lengths`."""
+        return tuple(length / n for length, n in zip(self.lengths, self.shape, strict=True))
+
+    @property
+    def num_voxels(self) -> int:
+        """Number of voxels of the cell."""
+        return math.prod(self.shape)
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume (area in 2D) of one voxel."""
+        return math.prod(self.spacing)
+
+    def centers(self, dtype=None) -> Float[Array, "*grid d"]:
+        """Coordinates of the voxel centres, shape (*shape, d), in the unit of `lengths`."""
+        dtype = jnp.result_type(float) if dtype is None else dtype
+        axes = [
+            (jnp.arange(n, dtype=dtype) + jnp.asarray(0.5, dtype)) * jnp.asarray(h, dtype)
+            for n, h in zip(self.shape, self.spacing, strict=True)
+        ]
+        return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)

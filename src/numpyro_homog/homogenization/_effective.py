@@ -1,0 +1,38 @@
+"""`effective_tensor` and the interface of everything that can answer it."""
+
+import abc
+
+import equinox as eqx
+from jaxtyping import Array, Float, PyTree
+
+
+class AbstractCell(eqx.Module):
+    """A cell whose effective tensor can be computed from a field.
+
+    To add one, subclass it as a frozen Equinox module and implement `compute_effective`: check the field's
+    shape with a clear `ValueError`, and return tensors that can be differentiated by JAX in both modes.
+    """
+
+    @abc.abstractmethod
+    def compute_effective(self, field: PyTree, *, throw: bool) -> Float[Array, "*batch d d"]:
+        """Effective tensors of `field`; members that fail raise if `throw`, and are NaN otherwise."""
+
+
+def effective_tensor(cell: AbstractCell, field: PyTree, *, throw: bool = True) -> Float[Array, "*batch d d"]:
+    """Effective tensor of a cell, batched and differentiable in the field.
+
+    Args:
+        cell: the cell problem; `CellProblem` for finite elements, `LaminateCell` and `CheckerboardCell` in closed form.
+        field: the heterogeneous property, as the cell expects it: for `CellProblem` shape (*batch, *grid) (isotropic)
+            or (*batch, *grid, d, d) (anisotropic, symmetric positive definite), > 0.
+        throw: raise if a member fails (bad coefficient, solver not converged). With False its tensor is NaN, for
+            samplers and optimisers that reject the point.
+
+    Returns:
+        Effective tensors, shape (*batch, d, d), in the unit of the field.
+
+    Raises:
+        ValueError: at call or trace time, if the shape or type of `field` does not fit the cell.
+        RuntimeError: at run time, also under `jax.jit`, if a member fails and `throw` is true.
+    """
+    return cell.compute_effective(field, throw=throw)

@@ -1,0 +1,86 @@
+"""The primitive `homogenize`: an effective tensor as a site of a NumPyro model."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpyro
+from jaxtyping import Array, Float, PyTree
+
+from ._compat import has_handlers, send_message
+from .homogenization import AbstractCell, effective_tensor
+
+
+def homogenize(
+    name: str,
+    cell: AbstractCell,
+    field: PyTree | Callable[..., PyTree],
+    *,
+    inputs: tuple[PyTree, ...] | None = None,
+    num_realizations: int | None = None,
+) -> Float[Array, "*batch d d"]:
+    """Record the effective tensor of `field` on `cell` as the deterministic site `name`.
+
+    Before any finite-element work a message of type "homogenize" travels through the active handlers. It carries
+    `site` (the name), `cell`, `inputs` and a closure `fn(throw=True)`; a handler that sets its `value` answers in
+    place of the solver. The value, whoever computed it, is then recorded by `numpyro.deterministic`; hiding that
+    site does not hide the message.
+
+    Args:
+        name: name of the site.
+        cell: the cell problem.
+        field: the heterogeneous property, shape (*batch, *grid) or (*batch, *grid, d, d), as `effective_tensor` takes
+            it. With `inputs`, a function `field_fn(rng_key, *inputs) -> field` that draws one realisation; it is not
+            called when a handler answers.
+        inputs: the low-dimensional arguments of `field_fn`, what a surrogate would see.
+        num_realizations: number of realisations of `field_fn` over which the tensor is averaged (stochastic
+            homogenization); needed exactly when `inputs` is given.
+
+    Returns:
+        Effective tensors, shape (*batch, d, d), in the unit of the field.
+
+    Raises:
+        ValueError: if the field does not fit the cell, or `inputs` and `num_realizations` do not come together with a
+            function.
+        RuntimeError: at run time, if a member fails (see `effective_tensor`).
+
+    Costs one batched solve (`num_realizations` of them); derivatives of first order cost none.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"homogenize expects a site name first; got {type(name).__name__}. The pure function is effective_tensor.")
+    if (inputs is None) != (num_realizations is None) or (inputs is not None) != callable(field):
+        raise ValueError(
+            "homogenize takes either a field, or a function field_fn(rng_key, *inputs) with both inputs=(...) and"
+            " num_realizations=...."
+        )
+    if inputs is None:
+        inputs = (field,)
+
+        def fn(*, throw=True):
+            return effective_tensor(cell, field, throw=throw)
+
+    else:
+        rng_key = numpyro.prng_key()
+        if rng_key is None:
+            raise ValueError(f"homogenize('{name}', ...) draws realisations: seed the model with handlers.seed(model, rng_key).")
+
+        def fn(*, throw=True):
+            keys = jax.random.split(rng_key, num_realizations)
+            fields = jax.vmap(lambda key: field(key, *inputs))(keys)
+            return jnp.mean(effective_tensor(cell, fields, throw=throw), axis=0)
+
+    if not has_handlers():
+        return fn()
+    message = send_message(
+        {
+            "type": "homogenize",
+            "site": name,
+            "cell": cell,
+            "inputs": inputs,
+            "fn": fn,
+            "args": (),
+            "kwargs": {"throw": True},
+            "value": None,
+        }
+    )
+    return numpyro.deterministic(name, message["value"])

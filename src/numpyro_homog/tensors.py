@@ -1,0 +1,63 @@
+"""Symmetric tensors: unique components, symmetrisation, principal values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def unique_components(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch components"]:
+    """Vector of the unique components of symmetric tensors, diagonal first.
+
+    The order is K11, K22, ..., Kdd, then the upper triangle row by row (K12 in 2D; K12, K13, K23 in 3D).
+
+    Args:
+        tensors: symmetric tensors, shape (*batch, d, d). Only the diagonal and the upper triangle are read.
+
+    Returns:
+        Components, shape (*batch, d (d + 1) / 2), in the unit of the tensors.
+    """
+    rows, columns = _component_indices(tensors.shape[-1])
+    return tensors[..., rows, columns]
+
+
+def from_unique_components(components: Float[Array, "*batch components"]) -> Float[Array, "*batch d d"]:
+    """Symmetric tensors of the given unique components: the inverse of `unique_components`.
+
+    Raises:
+        ValueError: if the last axis is not d (d + 1) / 2 long for any d.
+    """
+    num = components.shape[-1]
+    d = round((np.sqrt(8 * num + 1) - 1) / 2)
+    if d * (d + 1) // 2 != num:
+        raise ValueError(f"A symmetric tensor has 1, 3, 6, ... unique components; got a last axis of length {num}.")
+    rows, columns = _component_indices(d)
+    tensors = jnp.zeros((*components.shape[:-1], d, d), components.dtype)
+    return tensors.at[..., rows, columns].set(components).at[..., columns, rows].set(components)
+
+
+def component_names(d: int, symbol: str = "K") -> tuple[str, ...]:
+    """Names of the unique components in the order of `unique_components`: ('K11', 'K22', 'K12') for d = 2."""
+    return tuple(f"{symbol}{i + 1}{j + 1}" for i, j in zip(*_component_indices(d), strict=True))
+
+
+def symmetrize(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
+    """Symmetric part of matrices, shape (*batch, d, d)."""
+    return (tensors + jnp.swapaxes(tensors, -1, -2)) / 2
+
+
+def least_eigenvalue(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
+    """Least eigenvalue of symmetric tensors, shape (*batch,); closed form for d = 1 and 2."""
+    d = tensors.shape[-1]
+    if d == 1:
+        return tensors[..., 0, 0]
+    if d == 2:
+        a, b, c = tensors[..., 0, 0], tensors[..., 1, 1], tensors[..., 0, 1]
+        return (a + b) / 2 - jnp.hypot((a - b) / 2, c)
+    return jax.numpy.linalg.eigvalsh(tensors)[..., 0]
+
+
+def _component_indices(d):
+    rows, columns = np.triu_indices(d, 1)
+    diagonal = np.arange(d)
+    return np.concatenate([diagonal, rows]), np.concatenate([diagonal, columns])
