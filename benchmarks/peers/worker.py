@@ -1,0 +1,84 @@
+"""One solver in a process of its own, answering one JSON request per line.
+
+Started by ``client.Worker`` as ``python -m benchmarks.peers.worker NAME``. A request
+names an ``operation`` of the solver's adapter and its arguments; the answer is a
+line of JSON. Whatever a library prints goes to the standard error.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import traceback
+
+import numpy as np
+
+from benchmarks.peers.cells import WEIGHTS, cells_from
+
+MODULES = {"jax_fem": "jax_fem_cell", "scikit_fem": "scikit_fem_cell"}
+
+
+class OneByOne:
+    """A peer that solves the members of a batch one after another."""
+
+    def __init__(self, name: str) -> None:
+        self._module = importlib.import_module(f"benchmarks.peers.{MODULES[name]}")
+        self._cells = {}
+
+    def _members(self, cells: dict, members):
+        fields = cells_from(cells)
+        n = fields.shape[-1]
+        if n not in self._cells:
+            self._cells[n] = self._module.Cell(n)
+        return self._cells[n], fields if members is None else fields[members]
+
+    def forward(self, *, cells: dict, members=None) -> dict:
+        """Tensors and seconds per heading, member by member."""
+        cell, fields = self._members(cells, members)
+        effective, seconds = zip(*(cell.forward(field) for field in fields), strict=True)
+        return {"effective": np.stack(effective).tolist(), "seconds": seconds}
+
+    def gradient(self, *, cells: dict, members=None, keep: bool = False) -> dict:
+        """The same with the gradient of ``sum(WEIGHTS * A)``, returned if ``keep``."""
+        cell, fields = self._members(cells, members)
+        results = [cell.value_and_gradient(field, WEIGHTS) for field in fields]
+        effective, gradients, seconds = zip(*results, strict=True)
+        answer = {"effective": np.stack(effective).tolist(), "seconds": seconds}
+        if keep:
+            answer["gradient"] = np.stack(gradients).tolist()
+        return answer
+
+    def stand_in(self, *, cells: dict) -> dict:
+        """JAX-FEM's direct solve through the PETSc stand-in against plain SciPy."""
+        cell, fields = self._members(cells, None)
+        return cell.stand_in_overhead(fields[0])
+
+
+def _adapter(name: str, *, x64: bool):
+    if name in MODULES:
+        return OneByOne(name)
+    from benchmarks.peers.homog_cell import Batched
+
+    return Batched(x64=x64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=[*MODULES, "homog"])
+    parser.add_argument("--x64", action="store_true", help="64-bit arithmetic (homog only)")
+    arguments = parser.parse_args()
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    adapter = _adapter(arguments.name, x64=arguments.x64)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(adapter, request.pop("operation"))(**request)
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
