@@ -31,6 +31,7 @@ LEVELS = {
     "surrogates": 3,
     "_compat": 3,
     "primitives": 4,
+    "_messengers": 4,  # handlers and infer share it
     "handlers": 5,
     "infer": 6,
     "io": 7,
