@@ -1,6 +1,12 @@
 """The only file that touches NumPyro internals; guarded by tests/test_numpyro_contract.py."""
 
+from collections.abc import Callable
+
+import jax
+import numpyro.distributions as dist
+from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, apply_stack
+from numpyro.primitives import Messenger as Messenger
 
 
 def has_handlers() -> bool:
@@ -11,3 +17,20 @@ def has_handlers() -> bool:
 def send_message(message: dict) -> dict:
     """Pass `message` through the stack of active handlers; return it with its value set."""
     return apply_stack(message)
+
+
+def dependencies(fn: Callable, params: dict) -> dict[str, frozenset[str]]:
+    """Names of the entries of `params` on which each entry of the dictionary `fn(**params)` depends; no computation."""
+    leaves = eval_provenance(fn, **params)
+    return {name: frozenset().union(*jax.tree.leaves(part, is_leaf=_is_set)) for name, part in leaves.items()}
+
+
+def unwrap(distribution: dist.Distribution) -> dist.Distribution:
+    """The distribution inside the wrappers that `expand`, `to_event` and `mask` put around it."""
+    while isinstance(distribution, (dist.ExpandedDistribution, dist.Independent, dist.MaskedDistribution)):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def _is_set(node):
+    return isinstance(node, frozenset)

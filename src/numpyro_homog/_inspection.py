@@ -1,0 +1,171 @@
+"""What a model consists of: its plate, parameters, simulated and compared sites; private to the package."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from numpyro import handlers
+from numpyro.infer import init_to_uniform
+
+from ._compat import dependencies, unwrap
+from ._messengers import Chunk, InnerOnly, StandIn, in_plate
+
+
+class Facts(NamedTuple):
+    """The findings of `inspect_model`."""
+
+    plate: str
+    num_specimens: int
+    parameters: dict[str, jax.ShapeDtypeStruct]
+    compared: dict[str, tuple[int, ...]]
+    axes: dict[str, int]
+    simulated: tuple[str, ...]
+    non_reparametrized: dict[str, tuple[str, ...]]
+    bytes_per_specimen: int
+
+
+def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None) -> Facts:
+    """Trace the model abstractly, twice with different plate sizes, and sort its sites; see `Population`."""
+    sites, shapes = _abstract_trace(model)
+    plate = _find_plate(sites, keys, plate)
+    num_specimens = sites[plate]["args"][0]
+
+    latent = {name: s for name, s in sites.items() if s["type"] == "sample" and not s["is_observed"]}
+    parameters = {name: shapes[name] for name in sorted(latent) if not in_plate(latent[name], plate)}
+    simulated = tuple(name for name, site in latent.items() if in_plate(site, plate))
+    observed = [n for n, s in sites.items() if s["type"] == "sample" and n not in latent and in_plate(s, plate)]
+    if observed:
+        raise ValueError(
+            f"Sites {observed} in plate '{plate}' are observed. Specimens are simulated here: leave out `obs`, name the"
+            " site as a key, and pass the measurements as data[key]."
+        )
+    if not parameters:
+        raise ValueError(
+            f"The model has no parameter: no latent sample site outside plate '{plate}'. Sites inside the plate are"
+            f" simulated: {list(simulated)}."
+        )
+    discrete = [name for name in parameters if not jnp.issubdtype(parameters[name].dtype, jnp.floating)]
+    if discrete:
+        raise ValueError(f"Parameters {discrete} are discrete; only continuous parameters can be inferred here.")
+
+    axes, compared, num_bytes = _specimen_axes(model, plate, keys, simulated)
+    return Facts(
+        plate=plate,
+        num_specimens=num_specimens,
+        parameters=parameters,
+        compared=compared,
+        axes=axes,
+        simulated=simulated,
+        non_reparametrized=_non_reparametrized(model, plate, parameters, simulated),
+        bytes_per_specimen=num_bytes,
+    )
+
+
+def _find_plate(sites, keys, plate):
+    if not keys:
+        raise ValueError("No site to compare: give at least one key.")
+    plates = [name for name, site in sites.items() if site["type"] == "plate"]
+    if plate is not None and plate not in plates:
+        raise ValueError(f"The model has no plate '{plate}'; it has {plates}.")
+    found = {}
+    for key in keys:
+        site = sites.get(key)
+        if site is None or site["type"] not in ("sample", "deterministic"):
+            known = [name for name, s in sites.items() if s["type"] in ("sample", "deterministic")]
+            raise ValueError(f"'{key}' is not a sample or deterministic site of the model; it has {known}.")
+        frames = [frame.name for frame in site["cond_indep_stack"]]
+        if not frames or (plate is not None and plate not in frames):
+            where = "any plate" if plate is None else f"plate '{plate}'"
+            raise ValueError(
+                f"Site '{key}' is not inside {where}. What varies from specimen to specimen stands inside"
+                ' `with numpyro.plate("specimens", num_specimens):`.'
+            )
+        found[key] = frames[0] if plate is None else plate
+    if len(set(found.values())) > 1:
+        raise ValueError(f"The compared sites stand in different plates: {found}. Choose one by plate=...")
+    return found[keys[0]]
+
+
+def _specimen_axes(model, plate, keys, simulated):
+    # The axis of the specimens is the one that follows the size of the plate.
+    small, large = (_shapes_at(model, plate, size) for size in (2, 3))
+    axes, compared = {}, {}
+    for key in keys:
+        a, b = small[key].shape, large[key].shape
+        moving = [axis for axis in range(len(a)) if len(a) == len(b) and a[axis] != b[axis]]
+        if len(moving) != 1 or (a[moving[0]], b[moving[0]]) != (2, 3):
+            raise ValueError(
+                f"Site '{key}' has shape {a} for two specimens and {b} for three in plate '{plate}': it needs exactly one"
+                " axis of specimens."
+            )
+        axes[key] = moving[0]
+        compared[key] = a[: moving[0]] + a[moving[0] + 1 :]
+    num_bytes = sum(math.prod(large[name].shape) * large[name].dtype.itemsize // 3 for name in simulated)
+    return axes, compared, num_bytes
+
+
+def _shapes_at(model, plate, size):
+    try:
+        return _abstract_trace(lambda: Chunk(model, plate, jnp.zeros(size, int), False)())[1]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The model does not run on a part of plate '{plate}'. Index per-specimen data with what the plate yields"
+            f" (`with numpyro.plate(...) as index: data[index]`) and take no shape from its size. It said: {error}"
+        ) from error
+
+
+def _abstract_trace(model):
+    """Sites of the model, and the shape of the value of each; nothing is computed."""
+    sites = {}
+
+    def run():
+        with InnerOnly():
+            substituted = handlers.substitute(handlers.seed(model, jax.random.key(0)), substitute_fn=_value_of_improper)
+            traced = handlers.trace(substituted).get_trace()
+        for name, site in traced.items():
+            # Only what holds no tracer leaves this function.
+            kept = ("type", "is_observed", "cond_indep_stack")
+            sites[name] = {k: site[k] for k in kept if k in site}
+            if site["type"] == "plate":
+                sites[name]["args"] = site["args"]
+        return {n: jnp.asarray(s["value"]) for n, s in traced.items() if s["type"] in ("sample", "deterministic")}
+
+    shapes = jax.eval_shape(run)
+    return sites, shapes
+
+
+def _value_of_improper(site):
+    if site["type"] == "sample" and not site["is_observed"] and isinstance(unwrap(site["fn"]), dist.ImproperUniform):
+        return init_to_uniform(site)
+
+
+def _non_reparametrized(model, plate, parameters, simulated):
+    """For each simulated site, the parameters that act on it without a differentiable path."""
+    blocked = {}
+
+    def run(**params):
+        two = Chunk(model, plate, jnp.zeros(2, int), False)
+        with InnerOnly():
+            inner = handlers.seed(StandIn(two, plate, jax.random.key(0)), jax.random.key(0))
+            sites = handlers.trace(handlers.substitute(inner, data=params)).get_trace()
+        return {name: _without_path(sites[name]["fn"]) for name in simulated}
+
+    blocked = dependencies(run, {name: jnp.zeros(p.shape, p.dtype) for name, p in parameters.items()})
+    return {name: tuple(sorted(names)) for name, names in blocked.items() if names}
+
+
+def _without_path(fn):
+    if fn.has_rsample:
+        return []
+    base = unwrap(fn)
+    if not base.arg_constraints:
+        return _arrays(base)
+    names = set(base.arg_constraints) - set(base.reparametrized_params)
+    return _arrays([getattr(base, name) for name in sorted(names) if name in vars(base)])
+
+
+def _arrays(tree):
+    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, (jax.Array, float, int))]

@@ -1,0 +1,96 @@
+"""Handlers that split a model into its parameters and its simulated specimens; private to the package."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from ._compat import Messenger
+
+
+class InnerOnly(Messenger):
+    """Stop every message but "homogenize", so that outer handlers can answer the cells and see nothing else."""
+
+    def process_message(self, msg):
+        if msg["type"] != "homogenize":
+            msg["stop"] = True
+
+
+class Chunk(Messenger):
+    """Run the plate `plate` on `indices` only, and let failed members of "homogenize" raise only if `throw`."""
+
+    def __init__(self, fn: Callable, plate: str, indices: jax.Array, throw: bool):
+        super().__init__(fn)
+        self.plate, self.indices, self.throw = plate, indices, throw
+
+    def process_message(self, msg):
+        if msg["type"] == "homogenize":
+            msg["kwargs"]["throw"] = self.throw
+        elif msg["type"] == "plate" and msg["name"] == self.plate:
+            msg["value"] = self.indices
+            msg["args"] = (msg["args"][0], self.indices.shape[0])
+        elif msg["type"] == "control_flow":
+            _enter_body(msg, lambda body: Chunk(body, self.plate, self.indices, self.throw))
+
+
+class StandIn(Messenger):
+    """Answer "homogenize" by a tensor of the right shape without a solve, and seed the sites of the plate.
+
+    The tensor is s.p.d. when the inputs are positive, and depends on whatever the true one depends on.
+    """
+
+    def __init__(self, fn: Callable, plate: str, rng_key: jax.Array):
+        super().__init__(fn)
+        self.plate, self.rng_key, self.num_keys = plate, rng_key, 0
+
+    def process_message(self, msg):
+        if msg["type"] == "homogenize" and msg["value"] is None:
+            shape = jax.eval_shape(lambda: msg["fn"](throw=False))
+            scale = 1 + sum(jnp.mean(leaf).astype(shape.dtype) for leaf in jax.tree.leaves(msg["inputs"]))
+            msg["value"] = jnp.broadcast_to(scale * jnp.eye(shape.shape[-1], dtype=shape.dtype), shape.shape)
+        elif msg["type"] == "control_flow":
+            _enter_body(msg, lambda body: StandIn(body, self.plate, self.rng_key))
+        elif (msg["type"] == "prng_key" or (msg["type"] == "sample" and in_plate(msg, self.plate))) and (
+            msg["value"] is None and msg["kwargs"]["rng_key"] is None
+        ):
+            # A counter, not a chain of splits: nothing traced may stay on a handler that a scan body re-enters.
+            self.num_keys += 1
+            msg["kwargs"]["rng_key"] = jax.random.fold_in(self.rng_key, self.num_keys)
+
+
+class HideSpecimens(Messenger):
+    """Hide the plate, its sites and its cells from outer handlers; record the other latent sites.
+
+    After a call, `values` and `distributions` hold the value and the distribution (None for a `param`) of every such
+    site by the name that the model gives it.
+    """
+
+    def __init__(self, fn: Callable, plate: str):
+        super().__init__(fn)
+        self.plate = plate
+        self.values: dict = {}
+        self.distributions: dict = {}
+
+    def process_message(self, msg):
+        hidden = msg["type"] in ("homogenize", "prng_key") or in_plate(msg, self.plate)
+        if hidden or (msg["type"] == "plate" and msg["name"] == self.plate):
+            msg["stop"] = True
+        elif msg["type"] == "param" or (msg["type"] == "sample" and not msg["is_observed"]):
+            # Outer handlers may rename the message (scope) or change its type (reparam) before it comes back.
+            msg["model_name"] = msg["name"]
+            self.distributions[msg["name"]] = msg["fn"] if msg["type"] == "sample" else None
+
+    def postprocess_message(self, msg):
+        if "model_name" in msg:
+            self.values[msg["model_name"]] = msg["value"]
+
+
+def in_plate(msg: dict, plate: str) -> bool:
+    """Whether the site of this message stands inside the plate."""
+    return any(frame.name == plate for frame in msg.get("cond_indep_stack") or ())
+
+
+def _enter_body(msg, wrap):
+    # The body of a scan runs behind a block: a handler has to go inside to see its messages.
+    body, *rest = msg["args"]
+    msg["args"] = (wrap(body), *rest)

@@ -1,0 +1,252 @@
+"""Simulation of a population of specimens from a NumPyro model, chunk by chunk of its plate."""
+
+import copy
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+from numpyro import handlers
+from numpyro.distributions import biject_to
+
+from ._inspection import inspect_model
+from ._messengers import Chunk, HideSpecimens, InnerOnly, StandIn
+
+_CHUNK_BYTES = 2**22  # of simulated values; 340 cells of 32 x 32 with three phases in 32 bits
+
+
+class Population:
+    """The specimens that a model simulates, as a function of the model's parameters.
+
+    The specimen plate is the innermost plate of the compared sites. Latent sites outside of it are the parameters;
+    sample sites inside are simulated. Construction traces the model abstractly: it costs no solve and no memory.
+
+    Handlers that are active around a call see the "homogenize" messages of the model and nothing else.
+
+    Args:
+        model: a NumPyro model. What varies from specimen to specimen stands in the plate; per-specimen data must be
+            indexed with what the plate yields (`with numpyro.plate("specimens", n) as index: ... temperature[index]`).
+        keys: names of the compared sites: deterministic or sample sites of the plate.
+        args: positional arguments of the model.
+        kwargs: keyword arguments of the model.
+        plate: name of the specimen plate, if not the innermost one of the compared sites.
+        chunk_size: number of specimens simulated at a time; peak memory grows with it and not with the population.
+            Default: as many as make 4 MiB of simulated values.
+
+    Attributes:
+        num_specimens: size of the population.
+        chunk_size: number of specimens simulated at a time.
+        plate: name of the specimen plate.
+        parameters: name -> shape and dtype of each parameter, constrained, in the order of the vector.
+        compared: name -> event shape of each compared site.
+        simulated: names of the sample sites inside the plate.
+        non_reparametrized: simulated site -> names of the parameters that act on it without a differentiable path.
+            Derivatives of the simulation miss that action.
+
+    Raises:
+        ValueError: if a key is not a site, is in no plate or does not vary within it; if keys stand in different
+            plates; if there is no parameter, or a discrete one; if a site of the plate is observed.
+
+    Example:
+        >>> population = Population(model, ["K_eff"], (1000,))
+        >>> params = population.prior_sample(jax.random.key(0))
+        >>> population.simulate(params, jax.random.key(1))["K_eff"].shape
+        (1000, 2, 2)
+    """
+
+    def __init__(
+        self,
+        model: Callable,
+        keys: Sequence[str],
+        args: tuple = (),
+        kwargs: dict | None = None,
+        *,
+        plate: str | None = None,
+        chunk_size: int | None = None,
+    ):
+        kwargs = {} if kwargs is None else kwargs
+        self.keys = tuple(keys)
+        self._model = lambda: model(*args, **kwargs)
+        facts = inspect_model(self._model, self.keys, plate)
+        self.plate = facts.plate
+        self.num_specimens = facts.num_specimens
+        self.parameters = facts.parameters
+        self.compared = facts.compared
+        self.simulated = facts.simulated
+        self.non_reparametrized = facts.non_reparametrized
+        self._axes = facts.axes
+        if chunk_size is None:
+            most = max(1, min(4096, _CHUNK_BYTES // max(1, facts.bytes_per_specimen)))
+            chunk_size = math.ceil(self.num_specimens / math.ceil(self.num_specimens / most))
+        if int(chunk_size) != chunk_size or chunk_size < 1:
+            raise ValueError(f"chunk_size must be a positive integer; got {chunk_size}.")
+        self.chunk_size = int(chunk_size)
+
+    def resize(self, num_specimens: int) -> "Population":
+        """The first `num_specimens` of these specimens, with the same chunks: nested common random numbers.
+
+        Args:
+            num_specimens: at most the size of this population.
+
+        Returns:
+            A population that simulates those specimens only; cheap screening. Whole chunks are simulated, so
+            multiples of `chunk_size` waste nothing.
+
+        Raises:
+            ValueError: if `num_specimens` is not between 1 and the size of the population.
+        """
+        if not 1 <= num_specimens <= self.num_specimens:
+            raise ValueError(f"resize expects between 1 and {self.num_specimens} specimens; got {num_specimens}.")
+        smaller = copy.copy(self)
+        smaller.num_specimens = int(num_specimens)
+        return smaller
+
+    def simulate(
+        self, params: Mapping[str, Any], rng_key: Array, *, throw: bool = False
+    ) -> dict[str, Float[Array, "specimens ..."]]:
+        """Simulate the compared sites of all specimens.
+
+        The same key gives the same noise whatever the parameters (common random numbers), and the same first
+        specimens whatever the size of the population. Chunk i uses `fold_in(rng_key, i)`.
+
+        Args:
+            params: constrained value of every parameter.
+            rng_key: key of the simulated sites.
+            throw: raise if a cell fails. With False its tensor is NaN, and its derivative zero.
+
+        Returns:
+            Key -> values, shape (num_specimens, *event), floating point.
+
+        Raises:
+            ValueError: at call or trace time, if a parameter is missing or has the wrong shape.
+
+        Costs one forward simulation; first derivatives, forward or reverse, one simulation with a tangent for each
+        entry of the parameters (the cells are not solved again), in memory that does not grow with the population
+        beyond the values and their Jacobian. Values behind a discrete draw have derivative zero (see
+        `non_reparametrized`).
+        """
+        flat, unravel = ravel_pytree(self._checked(params))
+        num_chunks = math.ceil(self.num_specimens / self.chunk_size)
+        indices = jnp.arange(num_chunks * self.chunk_size).reshape(num_chunks, self.chunk_size)
+        chunks = (jnp.arange(num_chunks), jnp.minimum(indices, self.num_specimens - 1))
+
+        def run(flat, chunk):
+            number, index = chunk
+            return self._run_chunk(unravel(flat), jax.random.fold_in(rng_key, number), index, throw)
+
+        @jax.custom_jvp
+        def simulate(flat):
+            return jax.lax.map(lambda chunk: run(flat, chunk), chunks)
+
+        @simulate.defjvp
+        def simulate_jvp(primals, tangents):
+            # The whole Jacobian inside the chunks: one solve serves all columns, and reverse mode keeps no fields.
+            (flat,), (tangent,) = primals, tangents
+            basis = jnp.eye(flat.size, dtype=flat.dtype)
+
+            def with_jacobian(chunk):
+                return jax.vmap(
+                    lambda direction: jax.jvp(lambda x: run(x, chunk), (flat,), (direction,)), out_axes=(None, -1)
+                )(basis)
+
+            values, jacobian = jax.lax.map(with_jacobian, chunks)
+            return values, jax.tree.map(
+                lambda value, columns: jnp.where(jnp.isfinite(value)[..., None], columns, 0) @ tangent, values, jacobian
+            )
+
+        values = simulate(flat)
+        return {key: x.reshape(-1, *x.shape[2:])[: self.num_specimens] for key, x in values.items()}
+
+    def prior_sample(self, rng_key: Array) -> dict[str, Array]:
+        """Draw the parameters from their prior; constrained values by name. Costs no solve."""
+        prior_key, rng_key = jax.random.split(rng_key)
+        site_values, _ = self._run_parameters(lambda model: handlers.seed(model, prior_key), rng_key)
+        return site_values
+
+    def constrain(self, unconstrained: Mapping[str, Array]) -> dict[str, Array]:
+        """Constrained values of the parameters from unconstrained ones, by name (NumPyro's `biject_to`)."""
+
+        def substitute_fn(site):
+            if site["type"] == "sample" and site["name"] in unconstrained:
+                return biject_to(site["fn"].support)(unconstrained[site["name"]])
+
+        return self._run_parameters(lambda model: handlers.substitute(model, substitute_fn=substitute_fn))[0]
+
+    def unconstrain(self, params: Mapping[str, Any]) -> dict[str, Array]:
+        """Unconstrained values of the parameters from constrained ones, by name."""
+        params = self._checked(params)
+        _, distributions = self._run_parameters(lambda model: handlers.substitute(model, data=params))
+        return {name: biject_to(distributions[name].support).inv(params[name]) for name in self.parameters}
+
+    def to_vector(self, params: Mapping[str, Any]) -> Float[Array, "unconstrained"]:
+        """Unconstrained values of all parameters in one vector, from constrained values by name."""
+        return ravel_pytree(self.unconstrain(params))[0]
+
+    def from_vector(self, vector: Float[Array, "unconstrained"]) -> dict[str, Array]:
+        """Constrained values by name, from the vector of unconstrained ones: the inverse of `to_vector`."""
+        return self.constrain(self._unravel(vector))
+
+    def parameter_labels(self) -> list[str]:
+        """Name of each entry of the raveled constrained parameters: ["delay[0]", "delay[1]", "noise", ...]."""
+        return [
+            name + (f"[{','.join(map(str, index))}]" if index else "")
+            for name, parameter in self.parameters.items()
+            for index in np.ndindex(*parameter.shape)
+        ]
+
+    @functools.cached_property
+    def _unravel(self):
+        shapes = jax.eval_shape(
+            lambda: self.unconstrain({k: jnp.ones(x.shape, x.dtype) for k, x in self.parameters.items()})
+        )
+        return ravel_pytree({name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()})[1]
+
+    def _checked(self, params):
+        missing = [name for name in self.parameters if name not in params]
+        if missing:
+            raise ValueError(f"Values of all parameters are needed; missing: {missing}, given: {sorted(params)}.")
+        checked = {name: jnp.asarray(value) for name, value in params.items()}
+        for name, expected in self.parameters.items():
+            if checked[name].shape != expected.shape:
+                raise ValueError(
+                    f"Parameter '{name}' has shape {expected.shape} in the model; got a value of shape {checked[name].shape}."
+                )
+            checked[name] = checked[name].astype(jnp.promote_types(checked[name].dtype, expected.dtype))
+        return checked
+
+    def _run_chunk(self, params, rng_key, indices, throw):
+        model = Chunk(handlers.seed(self._model, rng_key), self.plate, indices, throw)
+        with InnerOnly():
+            sites = handlers.trace(handlers.substitute(model, data=params)).get_trace()
+        values = {key: jnp.moveaxis(sites[key]["value"], axis, 0) for key, axis in self._axes.items()}
+        return {key: x.astype(jnp.result_type(x.dtype, float)) for key, x in values.items()}
+
+    def _run_parameters(self, wrap, rng_key=None):
+        # The simulated values are thrown away here: any key serves.
+        rng_key = jax.random.key(0) if rng_key is None else rng_key
+        hidden = hide_specimens(self._model, self.plate, rng_key)
+        with InnerOnly():
+            wrap(hidden)()
+        return (
+            {name: hidden.values[name] for name in self.parameters},
+            {name: hidden.distributions[name] for name in self.parameters},
+        )
+
+
+def hide_specimens(model: Callable, plate: str, rng_key: Array) -> HideSpecimens:
+    """The model without its specimens: its sites outside the plate behave as ever, and no cell is solved.
+
+    Args:
+        model: a NumPyro model.
+        plate: name of the specimen plate; one specimen of it is simulated and thrown away.
+        rng_key: key for that specimen.
+
+    Returns:
+        A callable with the arguments of `model`; after a call its `values` hold the latent sites outside the plate.
+    """
+    return HideSpecimens(StandIn(Chunk(model, plate, jnp.zeros(1, int), False), plate, rng_key), plate)
