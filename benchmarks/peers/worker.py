@@ -67,7 +67,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=[*MODULES, "homog"])
     parser.add_argument("--x64", action="store_true", help="64-bit arithmetic (homog only)")
+    parser.add_argument("--cpu", type=int, help="the only processor to use")
     arguments = parser.parse_args()
+    if arguments.cpu is not None:
+        os.sched_setaffinity(0, {arguments.cpu})
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     adapter = _adapter(arguments.name, x64=arguments.x64)

@@ -1,0 +1,197 @@
+"""The cell solver side by side with JAX-FEM and scikit-fem, in one run.
+
+    python benchmarks/bench_solve.py [--quick] [--solvers homog jax_fem scikit_fem]
+
+Every solver has a process of its own and waits while another one works. Rounds
+go over all cases and solvers in turn, so that a slow minute hits all of them.
+The first, untimed round compiles. Writes results/solve.json and solve.png.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import solve_report  # noqa: E402
+from benchmarks.machine import describe_machine  # noqa: E402
+from benchmarks.peers.client import Worker  # noqa: E402
+
+SEED = 20261
+PACKAGES = ("numpyro-homog", "jax", "jaxlib", "jax-fem", "scikit-fem", "scipy", "numpy", "petsc4py")
+PEERS = ("jax_fem", "scikit_fem")
+TOLERANCES = (1e-4, 1e-6)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of cells and how much of it each side is given."""
+
+    n: int
+    contrast: float | tuple[float, float]
+    num_cells: int
+    peer_cells: int  # members that a peer solves in one round
+    peer_rounds: int
+    anisotropic: bool = False
+
+    @property
+    def name(self) -> str:
+        contrast = self.contrast
+        label = f"{contrast[0]:g}..{contrast[1]:g}" if isinstance(contrast, tuple) else f"{contrast:g}"
+        return f"n={self.n} contrast={label}" + " anisotropic" * self.anisotropic
+
+    @property
+    def recipe(self) -> dict:
+        return {"num_cells": self.num_cells, "n": self.n, "contrast": self.contrast, "seed": SEED}
+
+
+def cases(quick: bool) -> list[Case]:
+    """The headline case first; then contrasts, voxel tensors and meshes around it."""
+    n, batch = (16, 8) if quick else (64, 64)
+    few, rounds = (1, 1) if quick else (1, 3)
+    chosen = [Case(n, 10.0, batch, 1 if quick else 3, 2 if quick else 5)]
+    for contrast in ((2.0, 200.0), 100.0, 1000.0):
+        chosen.append(Case(n, contrast, batch, few, rounds))
+    chosen.append(Case(n, 10.0, batch, 0, 0, anisotropic=True))
+    meshes = ((8, 8), (32, 8)) if quick else ((32, 64), (128, 64), (256, 16))
+    for other, num_cells in meshes:
+        chosen.append(Case(other, 10.0, num_cells, few, 1 if other > 64 else rounds))
+    return chosen
+
+
+def start_workers(stack: ExitStack, solvers) -> dict:
+    """One process per solver; ours twice, for 32 and 64 bit."""
+    names = {peer: (peer, False) for peer in PEERS if peer in solvers}
+    if "homog" in solvers:
+        names |= {"float32": ("homog", False), "float64": ("homog", True)}
+    return {key: stack.enter_context(Worker(name, x64=x64)) for key, (name, x64) in names.items()}
+
+
+def requests(case: Case, round_index: int, workers: dict):
+    """The requests of one round of a case: (key in the results, worker, operation, arguments)."""
+    for peer in PEERS:
+        if peer in workers and case.peer_cells and round_index < case.peer_rounds:
+            members = [(max(round_index, 0) * case.peer_cells + k) % case.num_cells for k in range(case.peer_cells)]
+            for operation in ("forward", "gradient"):
+                yield f"{peer} {operation}", peer, operation, {"members": members}
+    for dtype in ("float32", "float64"):
+        if dtype not in workers:
+            continue
+        for tolerance in TOLERANCES:
+            for operation in ("forward", "gradient"):
+                arguments = {"tolerance": tolerance, "anisotropic": case.anisotropic}
+                yield f"{dtype} {tolerance:g} {operation}", dtype, operation, arguments
+
+
+def run_rounds(chosen, workers, num_rounds: int, say) -> dict:
+    """Seconds per cell: case name -> key -> list over rounds (and members) of readings."""
+    readings = {case.name: {} for case in chosen}
+    for round_index in range(-1, num_rounds):
+        start = time.perf_counter()
+        for case in chosen:
+            for key, worker, operation, arguments in requests(case, round_index, workers):
+                answer = workers[worker].ask(operation, cells=case.recipe, **arguments)
+                if round_index >= 0:
+                    readings[case.name].setdefault(key, []).extend(answer["seconds"])
+        took = time.perf_counter() - start
+        say("compiled and warmed up" if round_index < 0 else f"round {round_index + 1} of {num_rounds}", took)
+    return readings
+
+
+def measure_errors(chosen, workers, say) -> dict:
+    """Tensors and gradients of ours against the direct solve of scikit-fem, in 64 bit."""
+    errors = {}
+    if "scikit_fem" not in workers:
+        return errors
+    for case in chosen:
+        reference = workers["scikit_fem"].ask("gradient", cells=case.recipe, keep=True)
+        if "jax_fem" in workers and case.peer_cells:
+            few = workers["jax_fem"].ask("forward", cells=case.recipe, members=[0])
+            error = solve_report.tensor_error(few["effective"], reference["effective"][:1])
+            errors.setdefault(case.name, {})["jax_fem"] = {"tensor": error}
+        for dtype in ("float32", "float64"):
+            for tolerance in TOLERANCES if dtype in workers else ():
+                arguments = {"tolerance": tolerance, "anisotropic": case.anisotropic, "keep": not case.anisotropic}
+                ours = workers[dtype].ask("gradient", cells=case.recipe, **arguments)
+                entry = {"tensor": solve_report.tensor_error(ours["effective"], reference["effective"])}
+                if "gradient" in ours:
+                    entry["gradient"] = solve_report.gradient_error(ours["gradient"], reference["gradient"])
+                errors.setdefault(case.name, {})[f"{dtype} {tolerance:g}"] = entry
+        say(f"errors of {case.name}", None)
+    return errors
+
+
+def measure_cores(case: Case, solvers, processors, repeats: int) -> dict:
+    """Seconds per cell of each peer with one process per core, all working at once."""
+    seconds = {}
+    for peer in (name for name in PEERS if name in solvers):
+        with ExitStack() as stack:
+            crew = [stack.enter_context(Worker(peer, cpu=processor)) for processor in processors]
+            members = list(range(max(case.peer_cells, 1)))
+            for operation in ("forward", "gradient"):
+                best = float("inf")
+                for _ in range(repeats + 1):  # the first one compiles and never is the best
+                    start = time.perf_counter()
+                    for worker in crew:
+                        worker.send(operation, cells=case.recipe, members=members)
+                    for worker in crew:
+                        worker.receive()
+                    best = min(best, (time.perf_counter() - start) / (len(members) * len(crew)))
+                seconds[f"{peer} {operation}"] = best
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: does it run at all?")
+    parser.add_argument("--solvers", nargs="+", choices=("homog", *PEERS), default=("homog", *PEERS))
+    parser.add_argument("--rounds", type=int, help="timed rounds (default 7, with --quick 2)")
+    parser.add_argument("--out", type=Path, help="folder of the results (default benchmarks/results; --quick: out)")
+    arguments = parser.parse_args()
+    folder = arguments.out or (ROOT / "out" if arguments.quick else ROOT / "benchmarks" / "results")
+    num_rounds = arguments.rounds or (2 if arguments.quick else 7)
+    chosen = cases(arguments.quick)
+    headline = chosen[0]
+
+    def say(what, seconds):
+        print(f"  {what}" + ("" if seconds is None else f" ({seconds:.1f} s)"), file=sys.stderr, flush=True)
+
+    record = {"machine": describe_machine(PACKAGES), "quick": arguments.quick, "seed": SEED, "headline": headline.name}
+    record["cases"] = {
+        case.name: {"n": case.n, "contrast": case.contrast, "num_cells": case.num_cells} for case in chosen
+    }
+    with ExitStack() as stack:
+        workers = start_workers(stack, arguments.solvers)
+        readings = run_rounds(chosen, workers, num_rounds, say)
+        record["seconds_per_cell"] = solve_report.summarise(readings)
+        record["errors"] = measure_errors(chosen, workers, say)
+        if "float32" in workers:
+            record["iterations"] = {
+                case.name: {
+                    f"{tolerance:g}": workers["float32"].ask("iterations", cells=case.recipe, tolerance=tolerance)
+                    for tolerance in TOLERANCES
+                }
+                for case in chosen
+                if not case.anisotropic
+            }
+        if "jax_fem" in workers:
+            record["stand_in"] = workers["jax_fem"].ask("stand_in", cells=headline.recipe)
+    processors, repeats = sorted(os.sched_getaffinity(0)), 2 if arguments.quick else 4
+    record["one_process_per_core"] = measure_cores(headline, arguments.solvers, processors, repeats)
+    record["machine"]["load_at_end"] = round(os.getloadavg()[0], 2)
+    record["targets"] = solve_report.judge(record)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "solve.json").write_text(json.dumps(record, indent=1) + "\n")
+    solve_report.show(record)
+    solve_report.draw(record, folder / "solve.png")
+    print(f"\nwrote solve.json and solve.png to {os.path.relpath(folder)}")
+
+
+if __name__ == "__main__":
+    main()

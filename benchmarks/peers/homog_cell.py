@@ -1,0 +1,73 @@
+"""Our own solver behind the same interface, a whole batch per call."""
+
+import json
+import time
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import numpyro_homog as nh
+from benchmarks.peers.cells import WEIGHTS, cells_from
+
+
+class Batched:
+    """Times ``numpyro_homog.effective_tensor`` on batches; programs and fields are kept.
+
+    Args:
+        x64: 64-bit arithmetic in this process, otherwise 32-bit.
+    """
+
+    def __init__(self, *, x64: bool) -> None:
+        jax.config.update("jax_enable_x64", x64)
+        self._fields = lru_cache(maxsize=8)(self._make_fields)
+        self._programs = lru_cache(maxsize=None)(self._make_program)
+
+    @staticmethod
+    def _make_fields(recipe: str, anisotropic: bool):
+        fields = jnp.asarray(cells_from(json.loads(recipe)), dtype=jnp.result_type(float))
+        return fields[..., None, None] * jnp.eye(2, dtype=fields.dtype) if anisotropic else fields
+
+    @staticmethod
+    def _cell(n: int, tolerance: float):
+        return nh.CellProblem(nh.Grid((n, n)), nh.Conductivity(), nh.Periodic(), tolerance=tolerance)
+
+    def _make_program(self, n: int, tolerance: float, gradient: bool):
+        cell = self._cell(n, tolerance)
+
+        def scalar(fields):
+            effective = nh.effective_tensor(cell, fields)
+            return jnp.sum(jnp.asarray(WEIGHTS, effective.dtype) * effective), effective
+
+        if gradient:
+            return jax.jit(jax.value_and_grad(scalar, has_aux=True))
+        return jax.jit(lambda fields: scalar(fields)[1])
+
+    def _run(self, cells, tolerance, *, gradient, anisotropic):
+        fields = self._fields(json.dumps(cells), anisotropic)
+        program = self._programs(fields.shape[1], tolerance, gradient)
+        start = time.perf_counter()
+        value = jax.block_until_ready(program(fields))
+        return value, [{"total": (time.perf_counter() - start) / len(fields)}]
+
+    def forward(self, *, cells: dict, tolerance: float, anisotropic: bool = False) -> dict:
+        """Tensors, and seconds per cell."""
+        value, seconds = self._run(cells, tolerance, gradient=False, anisotropic=anisotropic)
+        return {"effective": np.asarray(value, float).tolist(), "seconds": seconds}
+
+    def gradient(self, *, cells: dict, tolerance: float, anisotropic: bool = False, keep: bool = False) -> dict:
+        """The same with the gradient of ``sum(WEIGHTS * A)``, returned if ``keep``."""
+        value, seconds = self._run(cells, tolerance, gradient=True, anisotropic=anisotropic)
+        (_, effective), gradient = value
+        answer = {"effective": np.asarray(effective, float).tolist(), "seconds": seconds}
+        if keep:
+            answer["gradient"] = np.asarray(gradient, float).tolist()
+        return answer
+
+    def iterations(self, *, cells: dict, tolerance: float) -> dict:
+        """Iterations of the members: mean and largest, over both load cases."""
+        fields = self._fields(json.dumps(cells), False)
+        solution = nh.solve_cell(self._cell(fields.shape[1], tolerance), fields)
+        counts = np.asarray(solution.stats.iterations)
+        return {"mean": float(counts.mean()), "max": int(counts.max())}
