@@ -39,7 +39,7 @@ $(BIN)/python:
 	"$$chosen" -m venv $(VENV)
 
 $(VENV)/.installed: $(LOCK) pyproject.toml | $(BIN)/python
-	@echo "Installing the packages of $(LOCK) (some 450 MB when nothing is cached; a few minutes) ..."
+	@echo "Installing the packages of $(LOCK); this takes a few minutes if pip has nothing cached ..."
 	$(INSTALL) -e .
 	@touch $@
 
