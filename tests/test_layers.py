@@ -27,11 +27,12 @@ LEVELS = {
     "homogenization": 2,
     "descriptors": 2,
     "divergences": 2,
+    "clouds": 2,
     "distributions": 3,
     "surrogates": 3,
     "_compat": 3,
     "primitives": 4,
-    "_messengers": 4,  # handlers and infer share it
+    "population": 4,
     "handlers": 5,
     "infer": 6,
     "io": 7,

@@ -15,7 +15,7 @@ def component_cloud(values: Float[Array, "specimens ..."]) -> Float[Array, "spec
     """Vector of the components of each specimen: unique ones of tensors, all entries of anything else.
 
     Args:
-        values: shape (N, *batch, d, d) with d = 1, 2 or 3 for symmetric tensors; (N,), (N, p) or other shapes are raveled.
+        values: shape (N, *batch, d, d) with d = 1, 2 or 3 for symmetric tensors; (N,), (N, p) and others are raveled.
 
     Returns:
         Components, shape (N, p), in the unit of the values.
@@ -79,8 +79,8 @@ class CloudScale:
             dropped += [label for label, keep in zip(labels, kept, strict=True) if not keep]
         if not names:
             raise ValueError(
-                "All specimens in the data are identical (zero standard deviation): there is no distribution to compare."
-                " Use a model of one specimen with an ordinary likelihood instead."
+                "All specimens in the data are identical (zero standard deviation): there is no distribution to"
+                " compare. Use a model of one specimen with an ordinary likelihood instead."
             )
         if dropped:
             warnings.warn(f"Components without spread in the data are dropped: {dropped}.", UserWarning, stacklevel=2)
@@ -118,8 +118,8 @@ class CloudScale:
         for key in self.keys:
             if tuple(event_shapes[key]) != tuple(self.event_shapes[key]):
                 raise ValueError(
-                    f"One specimen of data['{key}'] has shape {self.event_shapes[key]}, but site '{key}' of the model has"
-                    f" event shape {tuple(event_shapes[key])}; data must have shape (num_specimens, *event)."
+                    f"One specimen of data['{key}'] has shape {self.event_shapes[key]}, but site '{key}' of the model"
+                    f" has event shape {tuple(event_shapes[key])}; data must have shape (num_specimens, *event)."
                 )
 
 
@@ -132,7 +132,8 @@ def _checked(key, value):
     bad = ~np.isfinite(array).reshape(array.shape[0], -1).all(axis=1)
     if bad.any():
         raise ValueError(
-            f"data['{key}'] has values that are not finite in specimens {np.flatnonzero(bad)[:10].tolist()}; leave them out."
+            f"data['{key}'] has values that are not finite in specimens {np.flatnonzero(bad)[:10].tolist()};"
+            " leave them out."
         )
     if _is_tensor(array.shape[1:]):
         asymmetry = np.abs(array - np.swapaxes(array, -1, -2)).reshape(array.shape[0], -1).max(axis=1)

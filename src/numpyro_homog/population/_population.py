@@ -214,7 +214,8 @@ class Population:
         for name, expected in self.parameters.items():
             if checked[name].shape != expected.shape:
                 raise ValueError(
-                    f"Parameter '{name}' has shape {expected.shape} in the model; got a value of shape {checked[name].shape}."
+                    f"Parameter '{name}' has shape {expected.shape} in the model; got a value of shape"
+                    f" {checked[name].shape}."
                 )
             checked[name] = checked[name].astype(jnp.promote_types(checked[name].dtype, expected.dtype))
         return checked

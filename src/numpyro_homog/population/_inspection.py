@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer import init_to_uniform
 
-from ._compat import dependencies, unwrap
+from .._compat import dependencies, unwrap
 from ._messengers import Chunk, InnerOnly, StandIn, in_plate
 
 
@@ -98,8 +98,8 @@ def _specimen_axes(model, plate, keys, simulated):
         moving = [axis for axis in range(len(a)) if len(a) == len(b) and a[axis] != b[axis]]
         if len(moving) != 1 or (a[moving[0]], b[moving[0]]) != (2, 3):
             raise ValueError(
-                f"Site '{key}' has shape {a} for two specimens and {b} for three in plate '{plate}': it needs exactly one"
-                " axis of specimens."
+                f"Site '{key}' has shape {a} for two specimens and {b} for three in plate '{plate}': it needs exactly"
+                " one axis of specimens."
             )
         axes[key] = moving[0]
         compared[key] = a[: moving[0]] + a[moving[0] + 1 :]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ._compat import Messenger
+from .._compat import Messenger
 
 
 class InnerOnly(Messenger):
