@@ -1,0 +1,19 @@
+"""What can go wrong, and what to do about it."""
+
+import lineax as lx
+
+
+class RESULTS(lx.RESULTS):
+    """Outcome of a solve or a fit; each value but `successful` is advice."""
+
+    successful = ""
+    bad_coefficient = (
+        "A coefficient is not finite, not positive, or (as a tensor) not symmetric positive definite. Likely causes: a"
+        " property sampled without a positive constraint, an overflowing transform, or a tensor field that was not"
+        " symmetrised."
+    )
+    not_converged = (
+        "The cell solver used up its iterations before the error of the effective tensor was certified. Likely cause: a"
+        " contrast of coefficients beyond 1e6, or a tolerance below what the precision can hold. Raise `max_iterations`"
+        " or `tolerance` of the CellProblem, or use 64-bit precision."
+    )

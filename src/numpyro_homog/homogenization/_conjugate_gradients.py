@@ -1,0 +1,97 @@
+"""Batched preconditioned conjugate gradients with a guaranteed bound of the energy error."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+
+class Iterations(NamedTuple):
+    """Outcome of `conjugate_gradients`; every entry but `solution` has shape (batch, loads).
+
+    Attributes:
+        solution: shape (batch, loads, components, *grid).
+        energy: b' A^-1 b as far as it has been found (a lower bound that grows with the iterations).
+        bound: upper bound of the squared energy norm of the error of the solution.
+        residual: norm of the residual relative to the load, in the norm of the preconditioner.
+        count: number of iterations.
+    """
+
+    solution: Float[Array, "..."]
+    energy: Float[Array, "batch loads"]
+    bound: Float[Array, "batch loads"]
+    residual: Float[Array, "batch loads"]
+    count: Int[Array, "batch loads"]
+
+
+def conjugate_gradients(
+    matvec: Callable,
+    precondition: Callable,
+    load: Float[Array, "..."],
+    least: Float[Array, "batch"],
+    active: Array,
+    allowance: Callable[[Float[Array, "batch loads"]], Float[Array, "batch loads"]],
+    max_iterations: int,
+) -> Iterations:
+    """Solve A x = load for each member and load case, until the energy error is certified.
+
+    Each (member, load case) runs its own recurrence and is frozen when it has finished, so the members of a batch
+    cannot disturb one another. With `least` <= the eigenvalues of the preconditioned operator, the squared energy norm
+    of the error is at most gamma r' M r, where gamma follows the Gauss-Radau recurrence; gamma starts as 1 / least.
+
+    Args:
+        matvec: A, on arrays of the shape of `load`.
+        precondition: M, an approximate inverse of A on the complement of its null space, zero on the null space.
+        load: right-hand sides, shape (batch, loads, components, *grid), orthogonal to the null space of A.
+        least: lower bound of the spectrum of M A on that complement, shape (batch,), > 0.
+        active: members to be solved, shape (batch,); the others come back as zero.
+        allowance: function of the energy found so far that returns the admissible `bound`.
+        max_iterations: number of iterations after which the unfinished are given up.
+
+    References:
+        Golub and Meurant, Matrices, Moments and Quadrature with Applications (2010), chapter 12; Meurant and Tichy,
+        Numerical Algorithms 62 (2013), eq. (3.6).
+    """
+    axes = tuple(range(2, load.ndim))
+    widen = lambda scalars: lax.expand_dims(scalars, axes)  # noqa: E731
+    inverse_least = jnp.broadcast_to(1 / jnp.where(active, least, 1.0).astype(load.dtype)[:, None], load.shape[:2])
+    least = 1 / inverse_least
+
+    def unfinished(bound, energy, running):
+        return running & ~(bound <= allowance(energy))
+
+    def condition(state):
+        return jnp.any(state[-1]) & (state[-2] < max_iterations)
+
+    def iterate(state):
+        x, r, p, rz, radau, energy, count, step, running = state
+        q = matvec(p)
+        curvature = jnp.sum(p * q, axis=axes)
+        safe = jnp.where(running & (curvature > 0), curvature, 1.0)
+        alpha = jnp.where(running & (curvature > 0), rz / safe, 0.0)
+        x = x + widen(alpha) * p
+        r = r - widen(alpha) * q
+        z = precondition(r)
+        new = jnp.sum(r * z, axis=axes)
+        beta = jnp.where(running, new / jnp.where(running, rz, 1.0), 0.0)
+        p = z + widen(beta) * p
+        excess = radau - alpha
+        tighter = excess / (least * excess + beta)
+        tighter = jnp.where((excess > 0) & jnp.isfinite(tighter), jnp.minimum(tighter, inverse_least), inverse_least)
+        energy = energy + alpha * rz
+        rz = jnp.where(running, new, rz)
+        radau = jnp.where(running, tighter, radau)
+        count = count + running.astype(count.dtype)
+        return x, r, p, rz, radau, energy, count, step + 1, unfinished(radau * rz, energy, running)
+
+    z = precondition(load)
+    initial = rz = jnp.sum(load * z, axis=axes)
+    energy = jnp.zeros_like(rz)
+    running = unfinished(inverse_least * rz, energy, jnp.broadcast_to(active[:, None], rz.shape))
+    count = jnp.zeros(rz.shape, jnp.int32)
+    start = (jnp.zeros_like(load), load, z, rz, inverse_least, energy, count, jnp.int32(0), running)
+    x, _, _, rz, radau, energy, count, _, _ = lax.while_loop(condition, iterate, start)
+    residual = jnp.sqrt(rz / jnp.where(initial > 0, initial, 1.0))
+    return Iterations(x, energy, radau * rz, residual, count)

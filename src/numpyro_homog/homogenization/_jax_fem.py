@@ -1,0 +1,86 @@
+"""The only file that imports jax_fem: reference elements for voxel grids."""
+
+import contextlib
+import functools
+import importlib
+import io
+import logging
+import sys
+import types
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+_VOXELS = {2: "QUAD4", 3: "HEX8"}
+
+
+class VoxelElement(NamedTuple):
+    """Shape-function gradients and quadrature of one voxel.
+
+    Attributes:
+        gradients: physical gradients at the quadrature points, shape (quads, nodes, ndim).
+        weights: quadrature weights times the Jacobian, shape (quads,); they sum to the volume of the voxel.
+        corners: integer coordinates (0 or 1) of the nodes, shape (nodes, ndim).
+    """
+
+    gradients: np.ndarray
+    weights: np.ndarray
+    corners: np.ndarray
+
+
+@functools.lru_cache(maxsize=32)
+def voxel_element(spacing: tuple[float, ...]) -> VoxelElement:
+    """The multilinear element on a box with edges `spacing`, as JAX-FEM defines it (in 1D: the linear segment)."""
+    ndim = len(spacing)
+    if ndim == 1:
+        gradients = np.array([[[-1.0], [1.0]]]) / spacing[0]
+        return VoxelElement(gradients, np.array(spacing), np.array([[0], [1]]))
+    with _quiet_jax_fem() as jax_fem:
+        basis, fe, generate_mesh = (jax_fem(name) for name in ("basis", "fe", "generate_mesh"))
+        ele_type = _VOXELS[ndim]
+        corners = _corner_order(basis, ele_type)
+        mesh = generate_mesh.Mesh(corners * np.array(spacing), np.arange(2**ndim)[None], ele_type=ele_type)
+        element = fe.FiniteElement(mesh, vec=1, dim=ndim, ele_type=ele_type, gauss_order=2, dirichlet_bc_info=None)
+        return VoxelElement(np.array(element.shape_grads[0]), np.array(element.JxW[0]), corners)
+
+
+def _corner_order(basis, ele_type):
+    """Reference corner of each node: where its (multilinear) shape function is one."""
+    _, gradients, _ = basis.get_shape_vals_and_grads(ele_type, 2)
+    signs = np.sign(gradients.mean(axis=0))
+    return ((signs + 1) / 2).astype(int)
+
+
+@contextlib.contextmanager
+def _quiet_jax_fem():
+    """Yield an importer of jax_fem modules; undo what importing them does to the process.
+
+    JAX-FEM prints a banner, turns on 64-bit mode, changes loggers and NumPy's print options, and imports gmsh, which
+    fails on machines without libGL. A stand-in gmsh loads the real one when, and only when, somebody uses it.
+    """
+    x64, print_options = jax.config.jax_enable_x64, np.get_printoptions()
+    levels = {name: logging.getLogger(name).level for name in ("jax", "tensorflow", "jax_fem")}
+    fresh_gmsh = "gmsh" not in sys.modules
+    if fresh_gmsh:
+        sys.modules["gmsh"] = _LazyModule("gmsh")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            importlib.import_module("jax_fem")
+            logging.getLogger("jax_fem").setLevel(logging.WARNING)
+            yield lambda name: importlib.import_module(f"jax_fem.{name}")
+    finally:
+        if fresh_gmsh:
+            del sys.modules["gmsh"]
+        np.set_printoptions(**print_options)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if jax.config.jax_enable_x64 != x64:
+            jax.config.update("jax_enable_x64", x64)
+
+
+class _LazyModule(types.ModuleType):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)

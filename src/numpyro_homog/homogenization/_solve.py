@@ -1,0 +1,192 @@
+"""Batched solution of cell problems, and its derivative rules."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..grids import Grid
+from ._batching import map_in_chunks
+from ._conjugate_gradients import Iterations, conjugate_gradients
+from ._law import AbstractLaw, Coefficients
+from ._operator import VoxelOperator, pad_coefficients, voxel_operator
+from ._preconditioner import apply_inverse, inverse_symbol
+
+_VOXELS_PER_CHUNK = 16384
+
+
+class Discretization(NamedTuple):
+    """What a cell problem needs to be solved; hashable, so that it can be a static argument."""
+
+    grid: Grid
+    law: AbstractLaw
+    bases: tuple
+    tolerance: float
+    max_iterations: int
+
+    @property
+    def operator(self) -> VoxelOperator:
+        return _operator(self.grid, self.law, self.bases)
+
+    @property
+    def chunk(self) -> int:
+        return max(1, _VOXELS_PER_CHUNK // self.grid.num_voxels)
+
+
+_operator = functools.lru_cache(maxsize=64)(voxel_operator)
+
+
+class Diagnostics(NamedTuple):
+    """Stats of a batch of solves, each of shape (batch, loads).
+
+    Attributes:
+        iterations: conjugate-gradient iterations.
+        residual: residual relative to the load, in the norm of the preconditioner.
+        error: certified upper bound of the relative error of the diagonal entry of the effective tensor.
+    """
+
+    iterations: Array
+    residual: Array
+    error: Array
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def energy_tensor(problem: Discretization, coefficients: Coefficients):
+    """Effective tensors (batch, m, m) and `Diagnostics`; the correctors are not kept.
+
+    The tensor is the minimum of the energy over correctors, so its first derivative is the energy of the same
+    corrector with the tangent of the coefficients: no further solve.
+    """
+
+    def solve(members):
+        iterations, error = _iterate(problem, members)
+        return assemble(problem, members.values, iterations.solution), _diagnostics(iterations, error)
+
+    return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
+
+
+@energy_tensor.defjvp
+def _energy_tensor_jvp(problem, primals, tangents):
+    (coefficients,), (direction,) = primals, tangents
+    solution, diagnostics = corrector(problem, coefficients)
+    energies = problem.operator.strain_energies(solution)
+    tensor = _contract(coefficients.values, energies)
+    return (tensor, diagnostics), (_contract(direction.values, energies), _zero_tangents(diagnostics))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def corrector(problem: Discretization, coefficients: Coefficients):
+    """Correctors (batch, loads, components, *grid) and `Diagnostics`. Each derivative costs one more batched solve."""
+
+    def solve(members):
+        iterations, error = _iterate(problem, members)
+        return iterations.solution, _diagnostics(iterations, error)
+
+    return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
+
+
+@corrector.defjvp
+def _corrector_jvp(problem, primals, tangents):
+    (coefficients,), (direction,) = primals, tangents
+    solution, diagnostics = corrector(problem, coefficients)
+    halo, grid = pad_coefficients(coefficients.values), problem.grid.shape
+    operator = problem.operator
+
+    def unbalanced(values):
+        halo = pad_coefficients(values)
+        return operator.load(halo, grid) - operator.apply(halo, solution)
+
+    def solve(_, load):
+        def run(members):
+            return _iterate_derivative(problem, *members).solution
+
+        arguments = (lax.stop_gradient(coefficients), load)
+        return map_in_chunks(run, arguments, _contrast(coefficients), problem.chunk)
+
+    _, load = jax.jvp(unbalanced, (coefficients.values,), (direction.values,))
+    tangent = lax.custom_linear_solve(lambda u: operator.apply(halo, u), load, solve, symmetric=True)
+    return (solution, diagnostics), (tangent, _zero_tangents(diagnostics))
+
+
+def assemble(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
+    """Energy of the correctors: effective tensors, shape (batch, m, m)."""
+    return _contract(values, problem.operator.strain_energies(solution))
+
+
+def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
+    """Solve one chunk for all unit strains; also the certified relative error, shape (batch, loads)."""
+    operator, grid = problem.operator, problem.grid
+    halo = pad_coefficients(coefficients.values)
+    load = operator.load(halo, grid.shape)
+    axes = tuple(range(2, coefficients.values.ndim))
+    mean = jnp.mean(coefficients.values, axis=axes)
+    diagonals = jnp.asarray(np.array(problem.bases).diagonal(axis1=1, axis2=2), mean.dtype)
+    voigt = jnp.dot(mean, diagonals, precision=lax.Precision.HIGHEST)
+
+    def stiffness(energy):
+        return voigt - energy / operator.volume
+
+    def allowance(energy):
+        return problem.tolerance * operator.volume * stiffness(energy)
+
+    iterations = _run(problem, coefficients, halo, load, allowance)
+    return iterations, iterations.bound / operator.volume / stiffness(iterations.energy)
+
+
+def _iterate_derivative(problem, coefficients, load) -> Iterations:
+    """Solve one chunk for given right-hand sides, to an accuracy that makes second derivatives right."""
+    accuracy = max(problem.tolerance**2, (10 * float(jnp.finfo(load.dtype).eps)) ** 2)
+    halo = pad_coefficients(coefficients.values)
+    return _run(problem, coefficients, halo, load, lambda energy: accuracy * energy)
+
+
+def _run(problem, coefficients, halo, load, allowance):
+    inverse = jnp.asarray(_inverse_symbol(problem.grid, problem.law), load.dtype)
+    return conjugate_gradients(
+        lambda u: problem.operator.apply(halo, u),
+        lambda r: apply_inverse(inverse, r),
+        load,
+        coefficients.least,
+        coefficients.valid,
+        allowance,
+        problem.max_iterations,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _inverse_symbol(grid, law):
+    size = law.num_loads(grid.ndim)
+    identity = tuple(map(tuple, np.eye(size).tolist()))
+    return inverse_symbol(_operator(grid, law, (identity,)), grid.shape)
+
+
+def _contract(values, energies):
+    """sum over coefficients and voxels of values times the energies of each pair of load cases."""
+    axes = tuple(range(1, values.ndim - 1))
+    size = max(n for _, n in energies) + 1
+    entries = {
+        pair: sum(jnp.sum(values[:, c] * energy, axis=axes) for c, energy in enumerate(terms))
+        for pair, terms in energies.items()
+    }
+    rows = [jnp.stack([entries[min(m, n), max(m, n)] for n in range(size)], axis=-1) for m in range(size)]
+    return jnp.stack(rows, axis=-2)
+
+
+def _contrast(coefficients):
+    return lax.stop_gradient(coefficients.greatest / coefficients.least)
+
+
+def _diagnostics(iterations, error):
+    return Diagnostics(iterations.count, iterations.residual, error)
+
+
+def _zero_tangents(tree):
+    def zero(x):
+        is_float = jnp.issubdtype(x.dtype, jnp.floating)
+        return jnp.zeros_like(x) if is_float else np.zeros(x.shape, jax.dtypes.float0)
+
+    return jax.tree.map(zero, tree)
