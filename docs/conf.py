@@ -22,6 +22,7 @@ myst_heading_anchors = 3
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = os.environ.get("NUMPYRO_HOMOG_DOCS_EXECUTE", "off")
 nb_execution_timeout = 1800
+suppress_warnings = ["myst-nb.lexer"]  # scripts name no kernel; Sphinx highlights Python by default
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

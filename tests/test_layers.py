@@ -26,6 +26,7 @@ LEVELS = {
     "grids": 1,
     "homogenization": 2,
     "descriptors": 2,
+    "clouds": 2,  # how tensors become the points that a divergence takes: neither knows the other
     "divergences": 2,
     "clouds": 2,
     "distributions": 3,
