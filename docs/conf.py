@@ -4,14 +4,18 @@ import importlib
 import os
 import pkgutil
 import re
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for script_reader
 
 project = "numpyro-homog"
 author = "The numpyro-homog developers"
 release = version = installed_version("numpyro-homog")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build", "conf.py"]
+exclude_patterns = ["_build", "conf.py", "script_reader.py"]
 html_theme = "furo"
 html_title = project
 
@@ -19,10 +23,9 @@ myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
 # docs/tutorials is a link to the scripts in tutorials/. They take minutes: run them only when asked to.
-nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_custom_formats = {".py": "script_reader.read_script"}
 nb_execution_mode = os.environ.get("NUMPYRO_HOMOG_DOCS_EXECUTE", "off")
 nb_execution_timeout = 1800
-suppress_warnings = ["myst-nb.lexer"]  # scripts name no kernel; Sphinx highlights Python by default
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

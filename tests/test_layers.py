@@ -28,12 +28,11 @@ LEVELS = {
     "descriptors": 2,
     "clouds": 2,  # how tensors become the points that a divergence takes: neither knows the other
     "divergences": 2,
-    "clouds": 2,
     "distributions": 3,
     "surrogates": 3,
     "_compat": 3,
     "primitives": 4,
-    "population": 4,
+    "population": 4,  # simulated specimens of a model; handlers and infer share it
     "handlers": 5,
     "infer": 6,
     "io": 7,
