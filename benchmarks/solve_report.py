@@ -115,6 +115,8 @@ def show(record: dict) -> None:
             errors = record["errors"].get(case, {}).get(f"float32 {tolerance}", {})
             counts = f"mean {iterations['mean']:6.1f}  max {iterations['max']:4d}"
             print(f"  {case:36s}{tolerance:>8s}  {counts}{errors.get('gradient', float('nan')):12.1e}")
+    if record["quick"]:
+        print("\nThe targets below are meant for the full run, not for these small sizes.")
     print(f"\n{'target':66s}{'value':>11s}{'asked':>14s}")
     for target in record["targets"]:
         asked = "" if target["bound"] is None else f"{target['relation']} {target['bound']:.3g}"

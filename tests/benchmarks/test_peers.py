@@ -128,3 +128,15 @@ def test_the_peers_are_exact_on_a_laminate(peers, name):
 def test_a_worker_reports_what_went_wrong(peers):
     with pytest.raises(RuntimeError, match="needs an interior node"):
         peers["jax_fem"].ask("forward", cells={"field": [[[1.0]]]})
+
+
+@pytest.mark.slow
+def test_ours_is_within_its_tolerance_of_the_peers(peers):
+    recipe = {"num_cells": 4, "n": 16, "contrast": 10.0, "seed": 5}
+    reference = peers["scikit_fem"].ask("gradient", cells=recipe, keep=True)
+    with Worker("homog", x64=True) as worker:
+        ours = worker.ask("gradient", cells=recipe, tolerance=1e-6, keep=True)
+    np.testing.assert_allclose(ours["effective"], reference["effective"], rtol=0, atol=1e-6 * 10)
+    np.testing.assert_allclose(
+        ours["gradient"], reference["gradient"], rtol=0, atol=1e-2 * np.max(reference["gradient"])
+    )
