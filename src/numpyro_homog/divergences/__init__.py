@@ -1,0 +1,6 @@
+"""Distances of clouds of points. Pure JAX; knows no tensor and no model."""
+
+from ._divergence import AbstractDivergence as AbstractDivergence
+from ._divergence import AbstractLeastSquaresDivergence as AbstractLeastSquaresDivergence
+from ._divergence import Linearization as Linearization
+from ._sliced_wasserstein import SlicedWasserstein as SlicedWasserstein

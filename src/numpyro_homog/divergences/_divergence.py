@@ -1,0 +1,82 @@
+"""The interface of divergences between clouds of points."""
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class AbstractDivergence(eqx.Module):
+    """A divergence between two clouds of points, zero when they are equal.
+
+    To add one, subclass it as a frozen Equinox module and implement `__call__`: check the clouds with a clear
+    `ValueError`, draw whatever is random from `rng_key`, differentiate in both modes, and let NaN come out as NaN.
+    """
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        """Divergence of the clouds x, shape (M, p), and y, shape (N, p); a scalar >= 0."""
+
+
+class Linearization(NamedTuple):
+    """A least-squares divergence and its quadratic model in the parameters that move the cloud x.
+
+    With r the residuals, D = mean(r^2), and J the derivative of the smooth part of r:
+
+    Attributes:
+        value: the divergence D, scalar.
+        gradient: mean(r J) = half the exact gradient of D, shape (P,).
+        curvature: mean(J J') estimated from the cloud; positive semidefinite, shape (P, P).
+        curvature_noise: the part of `curvature` that is expected from the finite size of x alone, shape (P, P);
+            the difference of both is unbiased.
+        num_groups: number of groups of points whose tangents `curvature` averages. Where the true curvature is zero,
+            the standard deviation of the difference is about `curvature_noise` times sqrt(2 / num_groups).
+    """
+
+    value: Float[Array, ""]
+    gradient: Float[Array, "P"]
+    curvature: Float[Array, "P P"]
+    curvature_noise: Float[Array, "P P"]
+    num_groups: int
+
+
+class AbstractLeastSquaresDivergence(AbstractDivergence):
+    """A divergence that is a mean of squares, for Gauss-Newton and Levenberg-Marquardt.
+
+    To add one, implement besides `__call__` the three methods below. None of them may need memory beyond a few times
+    that of the clouds and their tangents, except `residuals`.
+    """
+
+    @abc.abstractmethod
+    def residuals(
+        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
+    ) -> Float[Array, " num"]:
+        """Vector whose mean square is the divergence."""
+
+    @abc.abstractmethod
+    def linearize(
+        self,
+        x: Float[Array, "..."],
+        tangents: Float[Array, "..."],
+        y: Float[Array, "..."],
+        *,
+        rng_key: PRNGKeyArray,
+    ) -> Linearization:
+        """Divergence, gradient and curvature for tangents dx/dtheta, shape (M, p, P)."""
+
+    @abc.abstractmethod
+    def influence(
+        self,
+        x: Float[Array, "..."],
+        tangents: Float[Array, "..."],
+        y: Float[Array, "..."],
+        *,
+        rng_key: PRNGKeyArray,
+    ) -> Float[Array, "N P"]:
+        """Influence of each point of y on `Linearization.gradient`, up to its sign, shape (N, P), mean zero.
+
+        The gradient at the true parameters has covariance (1/N + 1/M) Cov(influence) over clouds drawn anew.
+        """

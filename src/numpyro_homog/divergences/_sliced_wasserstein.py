@@ -1,0 +1,207 @@
+"""The squared sliced Wasserstein distance of order two."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ._divergence import AbstractLeastSquaresDivergence, Linearization
+
+
+class SlicedWasserstein(AbstractLeastSquaresDivergence):
+    """Squared sliced Wasserstein distance of order two between clouds of points.
+
+        D(x, y) = mean over l of  int_0^1 (Q_{x,l}(u) - Q_{y,l}(u))^2 du,
+
+    where Q_{x,l} is the quantile function of the points projected on direction l. The clouds may differ in size: both
+    quantile functions are steps, and the integral is exact on the union of their steps. In one dimension there is
+    nothing to slice and D is the squared Wasserstein distance itself, exact.
+
+    D is the *square*: `ot.sliced_wasserstein_distance` of POT returns its root. It is a mean of squares (`residuals`),
+    so that Gauss-Newton applies, and needs no root that is singular at D = 0.
+
+    Directions are uniform on the sphere and drawn from the explicit key, in blocks of p that are orthogonal to one
+    another; each block sees the covariance of the clouds without Monte-Carlo error. The same key gives the same
+    directions; for fresh ones pass a fresh key.
+
+    Args:
+        num_projections: number of directions, >= 1.
+
+    Raises:
+        ValueError: at construction, if `num_projections` is not a positive integer; at call or trace time, if the
+            clouds are not two-dimensional, are empty, or have different numbers of components.
+
+    Differentiable in both clouds and both modes; the derivative moves each point with its rank, and is one-sided where
+    two projections tie. NaN in a cloud gives NaN. Costs num_projections sorts of each cloud.
+
+    References:
+        Bonneel, Rabin, Peyre and Pfister, J. Math. Imaging Vis. 51 (2015); Rowland et al., AISTATS 2019 (orthogonal
+        directions).
+
+    Example:
+        >>> divergence = SlicedWasserstein()
+        >>> divergence(jnp.zeros((5, 3)), jnp.ones((7, 3)), rng_key=jax.random.key(0))  # |shift|^2 / p
+        Array(1., dtype=float32)
+    """
+
+    num_projections: int = eqx.field(static=True)
+
+    def __init__(self, num_projections: int = 48):
+        if int(num_projections) != num_projections or num_projections < 1:
+            raise ValueError(f"num_projections must be a positive integer; got {num_projections}.")
+        self.num_projections = int(num_projections)
+
+    def directions(self, rng_key: PRNGKeyArray, num_components: int, dtype) -> Float[Array, "L p"]:
+        """Unit directions, shape (num_projections, p); the single direction [1] if p = 1."""
+        if num_components == 1:
+            return jnp.ones((1, 1), dtype)
+        num_blocks = math.ceil(self.num_projections / num_components)
+        normal = jax.random.normal(rng_key, (num_blocks, num_components, num_components), dtype)
+        # The signs that QR leaves open do not matter: D is even in the direction.
+        orthogonal, _ = jnp.linalg.qr(normal)
+        return orthogonal.reshape(-1, num_components)[: self.num_projections]
+
+    def __call__(
+        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        """The divergence D(x, y) for x, shape (M, p), and y, shape (N, p)."""
+        y = _check(x, y)
+        grid = _QuantileGrid(x.shape[0], y.shape[0])
+
+        def slice_divergence(direction):
+            return grid.mean_square(jnp.sort(x @ direction), jnp.sort(y @ direction))
+
+        return jnp.mean(jax.lax.map(slice_divergence, self.directions(rng_key, x.shape[1], x.dtype)))
+
+    def residuals(
+        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
+    ) -> Float[Array, " num"]:
+        """Differences of quantiles with square-rooted weights: their mean square is the divergence.
+
+        There are num_projections times (M + N - gcd(M, N)) of them.
+        """
+        y = _check(x, y)
+        grid = _QuantileGrid(x.shape[0], y.shape[0])
+        weights = jnp.asarray(np.sqrt(grid.widths * len(grid.widths)), x.dtype)
+
+        def slice_residuals(direction):
+            return weights * grid.differences(jnp.sort(x @ direction), jnp.sort(y @ direction))
+
+        return jax.lax.map(slice_residuals, self.directions(rng_key, x.shape[1], x.dtype)).reshape(-1)
+
+    def linearize(
+        self,
+        x: Float[Array, "..."],
+        tangents: Float[Array, "..."],
+        y: Float[Array, "..."],
+        *,
+        rng_key: PRNGKeyArray,
+    ) -> Linearization:
+        """Divergence, exact gradient, and curvature of the smooth quantile functions.
+
+        The derivative of a quantile function at level u is the mean tangent of the specimens *at* that quantile, while
+        the derivative of one order statistic is the tangent of one specimen. The mean square of the latter exceeds that
+        of the former by the scatter of tangents at equal value, which does not vanish with M: so tangents are averaged
+        over about sqrt(M) groups of neighbouring ranks, and what is left of the scatter is reported as
+        `curvature_noise`.
+
+        Args:
+            x: cloud of the model, shape (M, p).
+            tangents: derivative of x in P parameters, shape (M, p, P).
+            y: cloud of the data, shape (N, p).
+            rng_key: key of the directions.
+
+        Returns:
+            A `Linearization`.
+        """
+        y = _check(x, y)
+        grid = _QuantileGrid(x.shape[0], y.shape[0])
+        num = x.shape[0]
+        num_groups = max(1, round(math.sqrt(num)))
+        group = np.arange(num) * num_groups // num
+        size = jnp.asarray(np.bincount(group), x.dtype)
+
+        def linearize_slice(direction):
+            projected = x @ direction
+            order = jnp.argsort(projected)
+            differences = grid.differences(projected[order], jnp.sort(y @ direction))
+            weighted = jnp.asarray(grid.widths, x.dtype) * differences
+            tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order]
+            mean_error = jax.ops.segment_sum(weighted, grid.index_x, num, indices_are_sorted=True)
+            total = jax.ops.segment_sum(tangent, group, num_groups, indices_are_sorted=True)
+            share = tangent / jnp.sqrt(size)[group, None]
+            return (
+                jnp.sum(weighted * differences),
+                mean_error @ tangent,
+                (total / size[:, None]).T @ total / num,
+                share.T @ share / num,
+            )
+
+        slices = jax.lax.map(linearize_slice, self.directions(rng_key, x.shape[1], x.dtype))
+        return Linearization(*(jnp.mean(part, axis=0) for part in slices), num_groups)
+
+    def influence(
+        self,
+        x: Float[Array, "..."],
+        tangents: Float[Array, "..."],
+        y: Float[Array, "..."],
+        *,
+        rng_key: PRNGKeyArray,
+    ) -> Float[Array, "N P"]:
+        """Influence of each data point on the gradient, shape (N, P), mean zero.
+
+        An observation t moves int J(u) Q_y(u) du by psi(t) = A(t) - mean, with A the antiderivative of J(F_y(t)): a
+        sum over the sorted gaps of the data. Summed over the slices.
+        """
+        y = _check(x, y)
+        num_x, num_y = x.shape[0], y.shape[0]
+        between = np.arange(1, num_y) * num_x // num_y
+
+        def add_slice(total, direction):
+            projected = y @ direction
+            order = jnp.argsort(projected)
+            tangent = jnp.einsum("mpk,p->mk", tangents, direction)[jnp.argsort(x @ direction)]
+            steps = tangent[between] * jnp.diff(projected[order])[:, None]
+            integral = jnp.concatenate([jnp.zeros_like(steps, shape=(1, steps.shape[1])), jnp.cumsum(steps, axis=0)])
+            return total.at[order].add(integral), None
+
+        directions = self.directions(rng_key, x.shape[1], x.dtype)
+        total, _ = jax.lax.scan(add_slice, jnp.zeros((num_y, tangents.shape[2]), x.dtype), directions)
+        return (total - jnp.mean(total, axis=0, keepdims=True)) / directions.shape[0]
+
+
+class _QuantileGrid:
+    """The union of the steps of two empirical quantile functions, exact in integers; static."""
+
+    def __init__(self, num_x: int, num_y: int):
+        ends = np.union1d(np.arange(1, num_x + 1) * num_y, np.arange(1, num_y + 1) * num_x)
+        starts = np.concatenate([[0], ends[:-1]])
+        self.widths = (ends - starts) / (num_x * num_y)
+        self.index_x, self.index_y = starts // num_y, starts // num_x
+        self._equal = num_x == num_y
+
+    def differences(self, sorted_x, sorted_y):
+        if self._equal:
+            return sorted_x - sorted_y
+        return sorted_x[self.index_x] - sorted_y[self.index_y]
+
+    def mean_square(self, sorted_x, sorted_y):
+        differences = self.differences(sorted_x, sorted_y)
+        return jnp.sum(jnp.asarray(self.widths, differences.dtype) * differences**2)
+
+
+def _check(x, y):
+    """The cloud y in the precision of x; raises unless both are clouds of the same kind."""
+    if x.ndim != 2 or y.ndim != 2:
+        raise ValueError(
+            f"A cloud has shape (num_points, num_components), with one component (num_points, 1); got {x.shape}"
+            f" and {y.shape}."
+        )
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"The clouds have {x.shape[1]} and {y.shape[1]} components; they must agree.")
+    if 0 in x.shape or 0 in y.shape:
+        raise ValueError(f"A cloud is empty: shapes {x.shape} and {y.shape}.")
+    return y.astype(x.dtype)
