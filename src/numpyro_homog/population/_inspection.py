@@ -31,7 +31,7 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None) -> 
     """Trace the model abstractly, twice with different plate sizes, and sort its sites; see `Population`."""
     sites, shapes = _abstract_trace(model)
     plate = _find_plate(sites, keys, plate)
-    num_specimens = sites[plate]["args"][0]
+    num_specimens = _plate_sizes(sites)[plate]
 
     latent = {name: s for name, s in sites.items() if s["type"] == "sample" and not s["is_observed"]}
     parameters = {name: shapes[name] for name in sorted(latent) if not in_plate(latent[name], plate)}
@@ -67,9 +67,9 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None) -> 
 def _find_plate(sites, keys, plate):
     if not keys:
         raise ValueError("No site to compare: give at least one key.")
-    plates = [name for name, site in sites.items() if site["type"] == "plate"]
+    plates = _plate_sizes(sites)
     if plate is not None and plate not in plates:
-        raise ValueError(f"The model has no plate '{plate}'; it has {plates}.")
+        raise ValueError(f"The model has no plate '{plate}'; it has {list(plates)}.")
     found = {}
     for key in keys:
         site = sites.get(key)
@@ -87,6 +87,12 @@ def _find_plate(sites, keys, plate):
     if len(set(found.values())) > 1:
         raise ValueError(f"The compared sites stand in different plates: {found}. Choose one by plate=...")
     return found[keys[0]]
+
+
+def _plate_sizes(sites):
+    # A plate in the body of a scan shows in the frames of its sites only.
+    sizes = {frame.name: frame.size for site in sites.values() for frame in site.get("cond_indep_stack", ())}
+    return sizes | {name: site["args"][0] for name, site in sites.items() if site["type"] == "plate"}
 
 
 def _specimen_axes(model, plate, keys, simulated):

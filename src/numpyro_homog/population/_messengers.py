@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from .._compat import Messenger
+from .._compat import Messenger, send_message
 
 
 class InnerOnly(Messenger):
@@ -44,8 +44,12 @@ class StandIn(Messenger):
         self.plate, self.rng_key, self.num_keys = plate, rng_key, 0
 
     def process_message(self, msg):
-        if msg["type"] == "homogenize" and msg["value"] is None:
-            shape = jax.eval_shape(lambda: msg["fn"](throw=False))
+        if msg["type"] == "homogenize":
+            if msg["value"] is not None or "asks_shape" in msg:
+                return
+            # Asked through the whole stack, so that a cell which only an outer emulator can answer is not touched.
+            question = {**msg, "kwargs": {"throw": False}, "asks_shape": True}
+            shape = jax.eval_shape(lambda: send_message(dict(question))["value"])
             scale = 1 + sum(jnp.mean(leaf).astype(shape.dtype) for leaf in jax.tree.leaves(msg["inputs"]))
             msg["value"] = jnp.broadcast_to(scale * jnp.eye(shape.shape[-1], dtype=shape.dtype), shape.shape)
         elif msg["type"] == "control_flow":
@@ -72,6 +76,8 @@ class HideSpecimens(Messenger):
         self.distributions: dict = {}
 
     def process_message(self, msg):
+        if "asks_shape" in msg:
+            return
         hidden = msg["type"] in ("homogenize", "prng_key") or in_plate(msg, self.plate)
         if hidden or (msg["type"] == "plate" and msg["name"] == self.plate):
             msg["stop"] = True

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,31 +136,13 @@ class Population:
         indices = jnp.arange(num_chunks * self.chunk_size).reshape(num_chunks, self.chunk_size)
         chunks = (jnp.arange(num_chunks), jnp.minimum(indices, self.num_specimens - 1))
 
-        def run(flat, chunk):
+        def run(flat, rng_key, chunk):
             number, index = chunk
             return self._run_chunk(unravel(flat), jax.random.fold_in(rng_key, number), index, throw)
 
-        @jax.custom_jvp
-        def simulate(flat):
-            return jax.lax.map(lambda chunk: run(flat, chunk), chunks)
-
-        @simulate.defjvp
-        def simulate_jvp(primals, tangents):
-            # The whole Jacobian inside the chunks: one solve serves all columns, and reverse mode keeps no fields.
-            (flat,), (tangent,) = primals, tangents
-            basis = jnp.eye(flat.size, dtype=flat.dtype)
-
-            def with_jacobian(chunk):
-                return jax.vmap(
-                    lambda direction: jax.jvp(lambda x: run(x, chunk), (flat,), (direction,)), out_axes=(None, -1)
-                )(basis)
-
-            values, jacobian = jax.lax.map(with_jacobian, chunks)
-            return values, jax.tree.map(
-                lambda value, columns: jnp.where(jnp.isfinite(value)[..., None], columns, 0) @ tangent, values, jacobian
-            )
-
-        values = simulate(flat)
+        # What the model closes over may be traced: as leaves of a pytree it can enter a custom derivative.
+        run = eqx.filter_closure_convert(run, flat, rng_key, jax.tree.map(lambda x: x[0], chunks))
+        values = _map_chunks(flat, (run, rng_key, chunks))
         return {key: x.reshape(-1, *x.shape[2:])[: self.num_specimens] for key, x in values.items()}
 
     def prior_sample(self, rng_key: Array) -> dict[str, Array]:
@@ -237,6 +220,40 @@ class Population:
             {name: hidden.values[name] for name in self.parameters},
             {name: hidden.distributions[name] for name in self.parameters},
         )
+
+
+@eqx.filter_custom_jvp
+def _map_chunks(flat, others):
+    run, rng_key, chunks = others
+    return jax.lax.map(lambda chunk: run(flat, rng_key, chunk), chunks)
+
+
+@_map_chunks.def_jvp
+def _map_chunks_jvp(primals, tangents):
+    # The whole Jacobian inside the chunks: one solve serves all its columns, and reverse mode keeps no fields.
+    (flat, others), (tangent, other_tangents) = primals, tangents
+    run, rng_key, chunks = others
+    basis = jnp.eye(flat.size, dtype=flat.dtype)
+
+    def with_jacobian(chunk):
+        def along(direction):
+            return jax.jvp(lambda x: run(x, rng_key, chunk), (flat,), (direction,))
+
+        return jax.vmap(along, out_axes=(None, -1))(basis)
+
+    values, jacobian = jax.lax.map(with_jacobian, chunks)
+    tangent = jnp.zeros_like(flat) if tangent is None else tangent
+    # A failed member has no derivative; masking the columns keeps reverse mode free of 0 * NaN.
+    jacobian = jax.tree.map(lambda x, columns: jnp.where(jnp.isfinite(x)[..., None], columns, 0), values, jacobian)
+    change = jax.tree.map(lambda columns: columns @ tangent, jacobian)
+    if jax.tree.leaves(other_tangents):
+        # Something else that the model closes over is differentiated too: the ordinary rule, at the usual price.
+        def plain(others):
+            run, rng_key, chunks = others
+            return jax.lax.map(lambda chunk: run(flat, rng_key, chunk), chunks)
+
+        change = jax.tree.map(jnp.add, change, eqx.filter_jvp(plain, (others,), (other_tangents,))[1])
+    return values, change
 
 
 def hide_specimens(model: Callable, plate: str, rng_key: Array) -> HideSpecimens:
