@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import make_example_data as script
 from numpyro_homog.datasets import example_names, example_truth, load_example
+from numpyro_homog.io import load_specimens
 
 NAME = "laguerre_plates"
 
@@ -34,6 +35,11 @@ def test_the_example_is_what_its_description_says():
     assert truth["num_phases"] == 3
     assert truth["grid"] == [256, 256]
     assert set(truth) >= {"units", "seed", "made_by", "tolerance", "description", "mean_fractions"}
+
+
+def test_the_file_is_one_that_users_could_write():
+    for name in example_names():
+        np.testing.assert_array_equal(load_specimens(script.DATA / f"{name}.csv"), load_example(name))
 
 
 def test_the_parameters_are_those_of_the_script():

@@ -172,9 +172,9 @@ def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> "matp
     """Draw the loss of each start against the iteration, the best start highlighted.
 
     Args:
-        fit: losses, shape (num_starts, num_iterations), or an object that holds them as `losses`; a start that ended
-            early is padded with NaN. If the object has a structured array `basins`, its numbers are printed beside
-            the curves, one row for each basin.
+        fit: losses, shape (num_starts, num_iterations), or the result of a fit, which holds them as `losses`; a start
+            that ended early is padded with NaN. The table of `basins` of a result is printed below the curves (not
+            with `ax`), and the best start is the first of its first basin; else the one that ends with the least loss.
         ylabel: label of the axis of the losses; it is logarithmic if all losses are positive.
         ax: Matplotlib axes to draw into; default: a new figure.
 
@@ -195,10 +195,14 @@ def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> "matp
         )
     finite = np.isfinite(losses)
     last = np.array([row[keep][-1] if keep.any() else np.inf for row, keep in zip(losses, finite, strict=True)])
-    best = int(np.argmin(last))
-    table = _basin_table(getattr(fit, "basins", None))
+    basins: Any = getattr(fit, "basins", ())
+    best = int(basins[0].starts[0] if len(basins) else np.argmin(last))
+    table = str(basins) if len(basins) and ax is None else ""
     if ax is None:
-        ax = _new_figure(1, 1, (7.6 if table else 5.2, 3.4))[1][0, 0]
+        lines = table.splitlines()
+        # Wide enough for the table: a letter of 7 points is 0.0585 inches wide, up to 0.065 when rounded to pixels.
+        size = (max([5.2, *(0.9 + 0.066 * len(line) for line in lines)]), 3.4 + 0.13 * len(lines))
+        ax = _new_figure(1, 1, size)[1][0, 0]
     for start in sorted(range(len(losses)), key=lambda start: start == best):
         iterations = np.flatnonzero(finite[start])
         if not len(iterations):
@@ -218,7 +222,9 @@ def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> "matp
     handles, texts = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], texts[::-1], frameon=False, loc="upper right")
     if table:
-        ax.annotate(table, (1.03, 1), xycoords="axes fraction", va="top", family="monospace", fontsize="small")
+        # Below the label of the axis, from the left edge of the axes.
+        style: dict[str, Any] = {"va": "top", "family": "monospace", "fontsize": 7}
+        ax.annotate(table, (0, 0), (0, -42), xycoords="axes fraction", textcoords="offset points", **style)
     return ax.get_figure(root=True)
 
 
@@ -288,13 +294,3 @@ def _padded(values):
     low, high = values.min(), values.max()
     margin = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
     return low - margin, high + margin
-
-
-def _basin_table(basins):
-    """The numbers of a structured array as text, one line for each row; empty if there are none."""
-    if basins is None or getattr(basins, "dtype", None) is None or not basins.dtype.names:
-        return ""
-    names = [name for name in basins.dtype.names if basins.dtype[name].kind in "iufb" and not basins.dtype[name].shape]
-    rows = [names, *([f"{row[name]:.3g}" for name in names] for row in basins)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(names))]
-    return "\n".join("  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in rows)
