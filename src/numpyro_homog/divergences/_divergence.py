@@ -15,9 +15,7 @@ class AbstractDivergence(eqx.Module):
     """
 
     @abc.abstractmethod
-    def __call__(
-        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
-    ) -> Float[Array, ""]:
+    def __call__(self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray) -> Float[Array, ""]:
         """Divergence of the clouds x, shape (M, p), and y, shape (N, p); a scalar >= 0."""
 
 

@@ -64,9 +64,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         orthogonal, _ = jnp.linalg.qr(normal)
         return orthogonal.reshape(-1, num_components)[: self.num_projections]
 
-    def __call__(
-        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
-    ) -> Float[Array, ""]:
+    def __call__(self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray) -> Float[Array, ""]:
         """The divergence D(x, y) for x, shape (M, p), and y, shape (N, p)."""
         y = _check(x, y)
         grid = _QuantileGrid(x.shape[0], y.shape[0])

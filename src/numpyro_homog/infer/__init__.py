@@ -1,0 +1,7 @@
+"""Inference: point estimates of a model's parameters from a population of measurements."""
+
+from ._basins import Basin as Basin
+from ._basins import BasinTable as BasinTable
+from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
+from ._minimum_distance import MinimumDistance as MinimumDistance
+from ._result import MinimumDistanceResult as MinimumDistanceResult

@@ -1,0 +1,67 @@
+"""Which starts ended where."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ._levenberg_marquardt import FAILED, Descent
+
+
+class Basin(NamedTuple):
+    """Starts that ended at the same point.
+
+    Attributes:
+        starts: indices of the starts, the one with the least loss first.
+        loss: divergence at the end of the first of them.
+        num_specimens: number of simulated specimens on which the loss was evaluated.
+        params: constrained values there, by name.
+        status: how the descent ended: "converged", "stalled", "max_steps" or "failed".
+    """
+
+    starts: tuple[int, ...]
+    loss: float
+    num_specimens: int
+    params: dict[str, np.ndarray]
+    status: str
+
+
+class BasinTable(tuple[Basin, ...]):
+    """The basins that a fit has found, best first; prints as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("basin", "starts", "loss", "specimens", "ended", "parameters")]
+        for number, basin in enumerate(self):
+            values = "  ".join(f"{name}={_format(value)}" for name, value in basin.params.items())
+            starts = ", ".join(map(str, basin.starts))
+            rows.append(
+                (str(number), starts, f"{basin.loss:.4g}", str(basin.num_specimens), basin.status, values or "-")
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]) for row in rows]
+        return "\n".join(lines)
+
+
+def group_by_basin(descents: Sequence[Descent], tolerance: float) -> list[list[int]]:
+    """Group descents whose ends predict clouds with a divergence below `tolerance`; least loss first.
+
+    The divergence between the clouds at two ends is taken from the quadratic model at the better one. Failed descents
+    are in no group.
+    """
+    alive = [i for i, descent in enumerate(descents) if descent.status != FAILED]
+    alive.sort(key=lambda i: float(descents[i].evaluation.value))
+    groups: list[list[int]] = []
+    for i in alive:
+        for group in groups:
+            best = descents[group[0]]
+            apart = descents[i].position.astype(float) - best.position
+            if apart @ best.evaluation.curvature @ apart <= tolerance:
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
+
+
+def _format(value):
+    return np.array2string(np.asarray(value), precision=4, separator=", ", max_line_width=10_000)

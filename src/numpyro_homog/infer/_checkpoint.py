@@ -1,0 +1,82 @@
+"""The state of a run in one file, replaced as a whole after each iteration."""
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+_FINGERPRINT = "fingerprint"
+
+
+class Checkpoint:
+    """Named groups of arrays, in memory and, if a path is given, on disk.
+
+    The file is written beside its place and renamed into it, so whoever dies at whatever moment leaves the last whole
+    state behind. It holds plain arrays and no pickles.
+
+    Args:
+        path: the file, or None to keep the state in memory only.
+        fingerprint: what the state belongs to.
+
+    Raises:
+        ValueError: if the file exists and is no checkpoint, or one of another run.
+    """
+
+    def __init__(self, path: str | os.PathLike | None, fingerprint: str):
+        self.path = None if path is None else Path(path)
+        self._fingerprint = fingerprint
+        self._groups: dict[str, dict[str, np.ndarray]] = {}
+        if self.path is not None and self.path.exists():
+            self._load()
+        elif self.path is not None and not self.path.absolute().parent.is_dir():
+            raise ValueError(f"The folder of checkpoint={str(self.path)!r} does not exist.")
+
+    def get(self, group: str) -> dict[str, np.ndarray] | None:
+        """The arrays of a group, or None if there is no such group yet."""
+        return self._groups.get(group)
+
+    def put(self, **groups: dict[str, np.ndarray]) -> None:
+        """Replace groups, and the file."""
+        self._groups |= groups
+        if self.path is None:
+            return
+        flat = {f"{name}/{key}": array for name, part in self._groups.items() for key, array in part.items()}
+        temporary = self.path.with_name(self.path.name + ".part")
+        with temporary.open("wb") as file:
+            np.savez(file, **{_FINGERPRINT: np.array(self._fingerprint)}, **flat)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+
+    def _load(self):
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{self.path} is not a checkpoint of this package ({error}); remove it or choose another path."
+            ) from error
+        found = str(arrays.pop(_FINGERPRINT, ""))
+        if found != self._fingerprint:
+            raise ValueError(
+                f"{self.path} belongs to another run: the data, the key, the model's parameters and prior, the sizes or"
+                " the settings differ. Repeat the call that began it to resume, or remove the file to start anew."
+            )
+        for name, array in arrays.items():
+            group, key = name.split("/", 1)
+            self._groups.setdefault(group, {})[key] = array
+
+
+def fingerprint(*parts: object) -> str:
+    """Digest of arrays and printable settings; equal inputs give equal digests in every process."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(repr(part).encode())
+        digest.update(b"|")
+    return digest.hexdigest()

@@ -1,0 +1,145 @@
+"""Levenberg-Marquardt in small dense arrays on the host."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import numpy as np
+
+RUNNING, CONVERGED, STALLED, EXHAUSTED, FAILED = "running", "converged", "stalled", "max_steps", "failed"
+_MAX_DAMPING = 1e8
+
+
+class LevenbergMarquardt(eqx.Module):
+    """How the least-squares fit of `MinimumDistance` proceeds.
+
+    All starts first descend on a part of the population (screening: the noise is nested, so the part behaves as the
+    whole does, less precisely). Their ends are sorted into basins, and the best basin, with every basin that sampling
+    noise cannot tell from it, is polished on the whole population.
+
+    Args:
+        tolerance: a descent ends when the step that is left would lower the divergence by less than this fraction of
+            it. The divergence at its minimum is about the sampling noise, so 1e-4 leaves an error of about one percent
+            of a standard error.
+        max_steps: most trial points of one descent.
+        num_screening: number of specimens for the screening. Default: one sixteenth of the population, at least 500;
+            a population less than twice as large is not screened.
+        max_polished: most basins that are polished.
+
+    Raises:
+        ValueError: at construction, if a number is not positive.
+    """
+
+    tolerance: float = 1e-4
+    max_steps: int = 40
+    num_screening: int | None = None
+    max_polished: int = 3
+
+    def __check_init__(self):
+        for name in ("tolerance", "max_steps", "num_screening", "max_polished"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"LevenbergMarquardt({name}=...) must be positive; got {value}.")
+
+
+class Evaluation(NamedTuple):
+    """Quadratic model of the divergence at one point, in float64; the fields of `divergences.Linearization`."""
+
+    value: np.ndarray
+    gradient: np.ndarray
+    curvature: np.ndarray
+    curvature_noise: np.ndarray
+    num_groups: np.ndarray
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the point can be accepted."""
+        return all(bool(np.isfinite(part).all()) for part in self)
+
+
+class Descent(NamedTuple):
+    """One descent: everything the next step depends on, as arrays that a checkpoint can hold."""
+
+    position: np.ndarray
+    evaluation: Evaluation
+    damping: np.ndarray
+    growth: np.ndarray
+    losses: np.ndarray
+    num_evaluations: np.ndarray
+    status: str
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The state as a flat dictionary of arrays, without pickles."""
+        own = {name: np.asarray(value) for name, value in self._asdict().items() if name != "evaluation"}
+        return own | {f"evaluation.{name}": value for name, value in self.evaluation._asdict().items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Descent":
+        """The inverse of `to_arrays`."""
+        evaluation = Evaluation(*(arrays[f"evaluation.{name}"] for name in Evaluation._fields))
+        own = {name: arrays[name] for name in cls._fields if name not in ("evaluation", "status")}
+        return cls(evaluation=evaluation, status=str(arrays["status"]), **own)
+
+
+def start_descent(position: np.ndarray, evaluate: Callable, settings: LevenbergMarquardt) -> Descent:
+    """A descent at its first point; it has failed if that point cannot be evaluated."""
+    evaluation = evaluate(position)
+    status = RUNNING if evaluation.is_finite else FAILED
+    if status == RUNNING and _decrement(evaluation) <= settings.tolerance * evaluation.value:
+        status = CONVERGED
+    losses = np.array([evaluation.value if status != FAILED else np.nan])
+    return Descent(position, evaluation, np.array(0.1), np.array(2.0), losses, np.array(1), status)
+
+
+def step_descent(
+    descent: Descent, evaluate: Callable, settings: LevenbergMarquardt, scale: np.ndarray, tolerance: float
+) -> Descent:
+    """One trial point. The step solves (H + damping diag(H)) step = -gradient and is at most two `scale` long.
+
+    Args:
+        descent: the state before; its status is "running".
+        evaluate: position -> `Evaluation`; a point where it is not finite is rejected and the damping grows.
+        settings: the limits.
+        scale: typical size of each coordinate, shape (P,); the standard deviation of the prior.
+        tolerance: relative fall of the divergence that counts as nothing.
+    """
+    position, current = descent.position, descent.evaluation
+    step = damped_step(current, float(descent.damping))
+    step *= min(1.0, 2.0 / np.max(np.abs(step) / scale, initial=1e-300))
+    trial = (position + step).astype(position.dtype)
+    predicted = -2 * current.gradient @ step - step @ current.curvature @ step
+    proposed = evaluate(trial)
+    ratio = (current.value - proposed.value) / predicted if proposed.is_finite and predicted > 0 else -1.0
+
+    damping, growth, status = float(descent.damping), float(descent.growth), RUNNING
+    if ratio > 1e-3:
+        # Nielsen's rule: the damping falls smoothly with the quality of the prediction.
+        damping, growth = max(damping * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-9), 2.0
+        position, current = trial, proposed
+        if _decrement(current) <= tolerance * current.value:
+            status = CONVERGED
+    else:
+        damping, growth = damping * growth * (1 if proposed.is_finite else 5), 2 * growth
+        if predicted <= tolerance * current.value:
+            status = CONVERGED
+        elif damping > _MAX_DAMPING:
+            status = STALLED
+    num_evaluations = descent.num_evaluations + 1
+    if status == RUNNING and num_evaluations > settings.max_steps:
+        status = EXHAUSTED
+    losses = np.append(descent.losses, current.value)
+    return Descent(position, current, np.array(damping), np.array(growth), losses, num_evaluations, status)
+
+
+def damped_step(evaluation: Evaluation, damping: float) -> np.ndarray:
+    """The step -(H + damping diag(H))^-1 gradient; zero along parameters without any effect."""
+    diagonal = np.diag(evaluation.curvature)
+    weight = np.sqrt(np.where(diagonal > 1e-12 * diagonal.max(initial=0.0), diagonal, np.inf))
+    scaled = evaluation.curvature / weight / weight[:, None]
+    # Parameters without effect have weight infinity: their rows are zero and the ridge alone holds them.
+    return -np.linalg.solve(scaled + (damping + 1e-10) * np.eye(len(weight)), evaluation.gradient / weight) / weight
+
+
+def _decrement(evaluation):
+    """Fall of the divergence that the (slightly damped) Newton step promises."""
+    return -evaluation.gradient @ damped_step(evaluation, 1e-3)

@@ -1,0 +1,261 @@
+"""Minimum-distance estimation of the parameters of a model from a population of measurements."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from .._compat import has_handlers
+from .._results import RESULTS
+from ..clouds import CloudScale
+from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
+from ..population import Population
+from ._basins import BasinTable
+from ._checkpoint import Checkpoint, fingerprint
+from ._least_squares import Driver, Outcome, fit_least_squares
+from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
+from ._problem import Problem, same_arguments, split_vector
+from ._progress import Progress
+from ._result import MinimumDistanceResult
+from ._sandwich import describe_directions, sandwich
+from ._stochastic import StochasticSettings, fit_stochastic
+
+_NUM_PRIOR_DRAWS = 64
+
+
+class MinimumDistance:
+    """Estimate a model's parameters by the least divergence between simulated and measured specimens.
+
+        theta^ = argmin_theta D({simulated specimens at theta}, {measured specimens})
+
+    The parameters are the latent sites outside the specimen plate (see `Population`); their prior gives the starts and
+    plays no other part. Divergences that are sums of squares are minimised by Levenberg-Marquardt under common random
+    numbers, in unconstrained space, with the exact derivative of the simulated specimens, which costs no solve. Any
+    divergence can be minimised by an optax optimizer instead, with fresh noise in every step.
+
+    Args:
+        model: a NumPyro model with a specimen plate.
+        data: compared site -> measured values, shape (N, *event): {"K_eff": measured}. Tensors are compared by their
+            unique components, each divided by its standard deviation in the data. A site may be any deterministic or
+            sample site of the plate.
+        divergence: what is minimised, for example `SlicedWasserstein()`.
+        optimizer: `LevenbergMarquardt(...)` (the default where it applies) or an optax optimizer; its learning rate
+            and schedule are yours.
+        num_steps: number of steps of an optax optimizer; needed with one.
+        batch_size: with an optax optimizer, number of data specimens compared in each step, drawn with replacement;
+            default: all. The number of simulated ones is the size of the model's plate.
+        plate: name of the specimen plate, if not the innermost one of the compared sites.
+        chunk_size: number of specimens simulated at a time; see `Population`.
+
+    Raises:
+        ValueError: at construction, if the data are unusable (one specimen, identical ones, not finite; see
+            `CloudScale`) or the options do not fit the optimizer.
+
+    Example:
+        >>> estimator = MinimumDistance(model, {"K_eff": measured}, SlicedWasserstein())
+        >>> fit = estimator.run(jax.random.key(0), num_specimens=4000)
+        >>> fit.params["kappa"], fit.standard_errors["kappa"]
+    """
+
+    def __init__(
+        self,
+        model: Callable,
+        data: Mapping[str, Any],
+        divergence: AbstractDivergence,
+        optimizer: LevenbergMarquardt | optax.GradientTransformation | None = None,
+        *,
+        num_steps: int | None = None,
+        batch_size: int | None = None,
+        plate: str | None = None,
+        chunk_size: int | None = None,
+    ):
+        if not isinstance(divergence, AbstractDivergence):
+            raise TypeError(f"divergence must be an AbstractDivergence, as SlicedWasserstein() is; got {divergence!r}.")
+        least_squares = isinstance(divergence, AbstractLeastSquaresDivergence)
+        if optimizer is None:
+            if not least_squares:
+                raise ValueError(
+                    f"{type(divergence).__name__} is no sum of squares: pass an optax optimizer and num_steps."
+                )
+            optimizer = LevenbergMarquardt()
+        if isinstance(optimizer, LevenbergMarquardt):
+            if not least_squares:
+                raise ValueError(f"LevenbergMarquardt needs a sum of squares; {type(divergence).__name__} is none.")
+            if num_steps is not None or batch_size is not None:
+                raise ValueError(
+                    "num_steps and batch_size belong to optax optimizers; LevenbergMarquardt(max_steps=...) has limits of"
+                    " its own."
+                )
+        elif num_steps is None or num_steps < 1 or (batch_size is not None and batch_size < 1):
+            raise ValueError("An optax optimizer needs num_steps >= 1 (and batch_size >= 1, if given).")
+        self.model, self.divergence, self.optimizer = model, divergence, optimizer
+        self.num_steps, self.batch_size = num_steps, batch_size
+        self.plate, self.chunk_size = plate, chunk_size
+        self.scale = CloudScale(data)
+        self._data = {key: np.asarray(value) for key, value in data.items()}
+        self._cache: tuple[tuple, dict, Problem] | None = None
+
+    def run(
+        self,
+        rng_key: Array,
+        *args: Any,
+        num_starts: int = 5,
+        progress: bool = True,
+        checkpoint: str | os.PathLike | None = None,
+        **kwargs: Any,
+    ) -> MinimumDistanceResult:
+        """Fit from several starts and keep the best.
+
+        A second run with equal arguments of the model compiles nothing, whatever its key.
+
+        Args:
+            rng_key: key of the starts, the simulated sites and the divergence.
+            *args: positional arguments of the model.
+            num_starts: number of starts, drawn from the prior.
+            progress: show a progress bar.
+            checkpoint: a file for the state, replaced after each iteration. If it exists, the run goes on from it and
+                ends with bitwise the result of an uninterrupted one, on the same machine; a finished run returns at
+                once. The model's code is not part of what is compared: remove the file when you change it.
+            **kwargs: keyword arguments of the model.
+
+        Returns:
+            The estimate with its standard errors; `result` says what to beware of.
+
+        Raises:
+            ValueError: if a key is no site of the plate, the shapes of data and model differ, a parameter acts
+                through a site that cannot be differentiated, `num_starts` < 1, or the checkpoint belongs to another run.
+                All before anything is compiled.
+            RuntimeError: if no start can be evaluated.
+
+        Each iteration simulates the population (its screening part) once, derivatives included.
+        """
+        begin = time.perf_counter()
+        if num_starts < 1:
+            raise ValueError(f"num_starts must be at least 1; got {num_starts}.")
+        problem = self._problem(args, kwargs)
+        problem.begin_run()
+        rng_key = _typed(rng_key)
+        prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
+        prior = problem.prior_vectors(prior_key, max(num_starts, _NUM_PRIOR_DRAWS))
+        starts = prior[:num_starts]
+        settings = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
+        digest = fingerprint(
+            *(part for key in self._data for part in (key, self._data[key])),
+            np.asarray(jax.random.key_data(rng_key)),
+            starts,
+            (problem.labels, problem.population.num_specimens, problem.population.chunk_size),
+            *settings,
+            repr(self.optimizer)
+            if isinstance(self.optimizer, LevenbergMarquardt)
+            else (self.num_steps, self.batch_size),
+        )
+        store = Checkpoint(checkpoint, digest)
+        if (saved := store.get("costs")) is not None:
+            problem.costs.from_arrays(saved)
+        noise = problem.sampling_noise(noise_key)
+        keys = (simulation_key, divergence_key)
+        try:
+            with Progress(show=progress, total=self.num_steps and self.num_steps * num_starts) as bar:
+                if isinstance(self.optimizer, LevenbergMarquardt):
+                    driver = Driver(self.optimizer, _spread(prior), store, bar)
+                    outcome = fit_least_squares(problem, self.optimizer, starts, driver, keys, noise)
+                else:
+                    options = StochasticSettings(self.optimizer, int(self.num_steps or 0), self.batch_size)
+                    outcome = fit_stochastic(problem, options, starts, (*keys, steps_key), noise, store, bar)
+        except KeyboardInterrupt:
+            if checkpoint is None:
+                raise
+            raise KeyboardInterrupt(
+                f"Interrupted. The state is in {checkpoint}: repeat the same call to resume, or remove the file."
+            ) from None
+        return self._result(problem, outcome, noise, begin)
+
+    def _problem(self, args, kwargs):
+        if self._cache is not None and not has_handlers():
+            old_args, old_kwargs, problem = self._cache
+            if same_arguments(old_args, args) and same_arguments(old_kwargs, kwargs):
+                return problem
+        population = Population(self.model, self.scale.keys, args, kwargs, plate=self.plate, chunk_size=self.chunk_size)
+        self.scale.check_event_shapes(population.compared)
+        if population.non_reparametrized:
+            blocked = "; ".join(f"'{site}': {list(names)}" for site, names in population.non_reparametrized.items())
+            raise ValueError(
+                "Some simulated sites have no derivative in parameters that act on them (site: parameters): "
+                f"{blocked}. The fit would be blind to that action. Write the site as a differentiable function of"
+                " parameter-free noise, hold these parameters fixed (`handlers.substitute`), or use `generalized_bayes`"
+                " with a sampler that needs no gradient."
+            )
+        problem = Problem(population, self.scale, self.divergence)
+        # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
+        self._cache = None if has_handlers() else (args, kwargs, problem)
+        return problem
+
+    def _result(self, problem: Problem, outcome: Outcome, noise: float, begin: float) -> MinimumDistanceResult:
+        population, best = problem.population, outcome.best
+        num_data, num_simulated = self.scale.num_specimens, population.num_specimens
+        params = problem.constrain(best.position)
+        errors = covariance = unconstrained_covariance = loss_scale = None
+        undetermined: tuple[str, ...] = ()
+        if outcome.level is not None:
+            influence = outcome.level.influence(best.position)
+            eps = float(np.finfo(best.position.dtype).eps)
+            spread = sandwich(best.evaluation, influence, num_simulated, eps)
+            jacobian = problem.constrain_jacobian(best.position)
+            unconstrained_covariance, loss_scale = spread.covariance, spread.loss_scale
+            covariance = jacobian @ unconstrained_covariance @ jacobian.T
+            loose = jacobian @ spread.undetermined
+            undetermined = describe_directions(loose, problem.labels)
+            size = np.abs(loose) / np.maximum(np.linalg.norm(loose, axis=0), 1e-300)
+            flat = np.where((size > 1e-2).any(axis=1), np.inf, np.sqrt(np.maximum(np.diag(covariance), 0)))
+            errors = split_vector(flat, population)
+        result = RESULTS.successful
+        if best.status != CONVERGED:
+            result = RESULTS.fit_not_converged
+        if undetermined:
+            result = RESULTS.undetermined
+        losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
+        for row, values in zip(losses, outcome.losses, strict=True):
+            row[: len(values)] = values
+        return MinimumDistanceResult(
+            params=params,
+            standard_errors=errors,
+            covariance=covariance,
+            labels=tuple(problem.labels),
+            unconstrained=best.position,
+            unconstrained_covariance=unconstrained_covariance,
+            undetermined=undetermined,
+            loss=float(best.evaluation.value),
+            noise_floor=noise * (1 / num_data + 1 / num_simulated),
+            losses=losses,
+            basins=BasinTable(outcome.basins),
+            loss_scale=loss_scale,
+            result=result,
+            stats={
+                "iterations": problem.costs.num_evaluations,
+                "solves": problem.costs.num_simulated,
+                "seconds": time.perf_counter() - begin,
+                "compile_seconds": problem.costs.compile_seconds,
+                "screening_iterations": outcome.screening_iterations,
+                "num_data": num_data,
+                "num_simulated": num_simulated,
+            },
+            data=self._data,
+            _draw=problem.constrain_many,
+        )
+
+
+def _typed(rng_key):
+    return rng_key if jax.numpy.issubdtype(rng_key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(rng_key)
+
+
+def _spread(prior):
+    """Standard deviation of each coordinate over the draws that are finite; one where there is none."""
+    finite = prior[np.isfinite(prior).all(axis=1)].astype(float)
+    spread = finite.std(axis=0) if len(finite) > 1 else np.zeros(prior.shape[1])
+    return np.where(spread > 0, spread, 1.0)

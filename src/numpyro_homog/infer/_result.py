@@ -1,0 +1,128 @@
+"""What a minimum-distance fit returns."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import numpy as np
+
+from .._results import RESULTS
+from ._basins import BasinTable
+
+if TYPE_CHECKING:
+    import arviz
+
+
+class MinimumDistanceResult(eqx.Module):
+    """Point estimate of the parameters of a model, with standard errors and what they rest on.
+
+    Attributes:
+        params: name -> estimate, constrained, in the model's units.
+        standard_errors: name -> standard error of each entry of `params`, of the same shape; infinite where the data
+            do not determine it. None for divergences that are no sums of squares.
+        covariance: sandwich covariance of the constrained parameters in the order of `labels`, simulation noise
+            included, on the directions that the data determine; None as above.
+        labels: name of each entry of the raveled constrained parameters.
+        unconstrained: the estimate in unconstrained space, shape (P,).
+        unconstrained_covariance: sandwich covariance there, shape (P, P); None as above.
+        undetermined: directions of parameter space that the data do not determine, in words.
+        loss: divergence at the estimate.
+        noise_floor: divergence that sampling alone makes at the truth: two clouds of these sizes from the law of the
+            data.
+        losses: divergence after each iteration of each start, shape (num_starts, num_iterations), NaN-padded. Rows of
+            polished starts go on, after `stats["screening_iterations"]` entries, with those of the whole population.
+        basins: which starts ended where.
+        loss_scale: weight w of the divergence D in the Gibbs posterior exp(-w D) whose size matches the sandwich
+            covariance; None as above.
+        result: `RESULTS.successful`, or what to beware of, as advice.
+        stats: costs: "iterations" (populations simulated), "solves" (specimens simulated), "seconds",
+            "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated".
+    """
+
+    params: dict[str, np.ndarray]
+    standard_errors: dict[str, np.ndarray] | None
+    covariance: np.ndarray | None
+    labels: tuple[str, ...]
+    unconstrained: np.ndarray
+    unconstrained_covariance: np.ndarray | None
+    undetermined: tuple[str, ...]
+    loss: float
+    noise_floor: float
+    losses: np.ndarray
+    basins: BasinTable
+    loss_scale: float | None
+    result: RESULTS
+    stats: dict[str, Any]
+    data: dict[str, np.ndarray]
+    _draw: Callable[[np.ndarray], dict[str, np.ndarray]] = eqx.field(static=True)
+
+    def to_arviz(self, *, num_draws: int = 1000) -> "arviz.InferenceData":
+        """The estimate as an ArviZ object, which writes NetCDF.
+
+        The group `posterior` holds draws from the normal approximation of the *sampling distribution of the
+        estimate*: N(unconstrained, unconstrained_covariance), mapped to constrained space. It is a confidence
+        distribution and no posterior: the prior plays no part. Its attributes say so. The draws are scrambled by
+        fixed numbers, so that equal fits give equal objects. The estimate itself is the group `point_estimate`; the
+        data are `observed_data`.
+
+        Args:
+            num_draws: number of draws; 1 chain.
+
+        Raises:
+            ValueError: if the fit has no standard errors.
+        """
+        import arviz as az
+        import xarray as xr
+
+        if self.unconstrained_covariance is None:
+            raise ValueError("This fit has no standard errors (its divergence is no sum of squares): nothing to draw.")
+        noise = np.random.default_rng(0).standard_normal((num_draws, len(self.unconstrained)))
+        values, vectors = np.linalg.eigh(self.unconstrained_covariance)
+        draws = self.unconstrained + (noise * np.sqrt(np.maximum(values, 0))) @ vectors.T
+        posterior = {name: value[None] for name, value in self._draw(draws.astype(self.unconstrained.dtype)).items()}
+        attributes = {
+            "inference": "normal approximation of the sampling distribution of a minimum-distance estimate;"
+            " not a posterior",
+            "loss": self.loss,
+            "noise_floor": self.noise_floor,
+            "loss_scale": self.loss_scale,
+            "undetermined": "; ".join(self.undetermined),
+        }
+        data = az.from_dict(posterior=posterior, observed_data=self.data, attrs=attributes)
+        data.posterior.attrs |= attributes
+        data.add_groups({"point_estimate": xr.Dataset({k: _data_array(k, v) for k, v in self.params.items()})})
+        return data
+
+    def summary(self) -> str:
+        """Estimates, standard errors, fit and costs as a text table."""
+        estimates = np.concatenate([value.ravel() for value in self.params.values()])
+        rows = [("parameter", "estimate", "standard error")]
+        if self.standard_errors is None:
+            errors = np.full(len(estimates), np.nan)
+        else:
+            errors = np.concatenate([value.ravel() for value in self.standard_errors.values()])
+        for label, estimate, error in zip(self.labels, estimates, errors, strict=True):
+            rows.append((label, f"{estimate:.5g}", "-" if np.isnan(error) else f"{error:.2g}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        stats = self.stats
+        lines += [
+            "",
+            f"divergence {self.loss:.4g}; sampling noise alone makes {self.noise_floor:.4g}"
+            f" ({stats['num_data']} measured, {stats['num_simulated']} simulated specimens)",
+            f"{stats['solves']} specimens simulated in {stats['seconds']:.1f} s"
+            f" ({stats['compile_seconds']:.1f} s of them compiling)",
+        ]
+        if self.result != RESULTS.successful:
+            lines += ["", f"Beware: {RESULTS[self.result]}"]
+            lines += [f"  undetermined: {direction}" for direction in self.undetermined]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"MinimumDistanceResult\n\n{self.summary()}\n\n{self.basins!r}"
+
+
+def _data_array(name, value):
+    import xarray as xr
+
+    return xr.DataArray(value, dims=[f"{name}_dim_{i}" for i in range(value.ndim)])
