@@ -66,33 +66,34 @@ class VoxelOperator(NamedTuple):
         loads = [jnp.broadcast_to(entry, (batch, 1, 1, *shape)) for entry in loads]
         return jnp.concatenate(loads, axis=1).reshape(batch, forces.shape[1], forces.shape[3], *shape)
 
-    def strain_energies(self, corrector: Float[Array, "..."]) -> dict[tuple[int, int], list[Float[Array, "..."]]]:
-        """Sensitivity of the effective tensor to each coefficient of each voxel, for load cases m <= n.
+    def strain_energies(self, corrector: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Sensitivity u_m' M_c u_n / volume of the effective tensor to the coefficients, u = affine + corrector.
 
         Returns:
-            {(m, n): [u_m' M_c u_n / volume for c]}, arrays of shape (batch, *grid); u = affine + corrector.
+            Shape (batch, c, pairs, *grid), for the pairs m <= n of load cases in the order of `load_pairs`.
         """
         shape = corrector.shape[3:]
         padded = lax.optimization_barrier(add_halo(corrector, len(shape)))
         num_loads, num_nodes, num_components = self.affine.shape
         nodes = list(itertools.product(range(num_nodes), range(num_components)))
         unknowns = [
-            [
-                _shifted(padded[:, m], self.corners[a], shape, k)[:, 0] + float(self.affine[m, a, k])
-                for a, k in nodes
-            ]
+            [_shifted(padded[:, m], self.corners[a], shape, k)[:, 0] + float(self.affine[m, a, k]) for a, k in nodes]
             for m in range(num_loads)
         ]
-        energies = {}
-        for m, n in itertools.combinations_with_replacement(range(num_loads), 2):
-            energies[m, n] = []
-            for matrix in self.matrices.reshape(-1, len(nodes), len(nodes)):
+        energies = []
+        for matrix in self.matrices.reshape(-1, len(nodes), len(nodes)) / self.volume:
+            for m, n in load_pairs(num_loads):
                 energy = 0.0
-                for i, j in itertools.product(range(len(nodes)), repeat=2):
-                    if matrix[i, j] != 0.0:
-                        energy = energy + float(matrix[i, j] / self.volume) * unknowns[m][i] * unknowns[n][j]
-                energies[m, n].append(energy)
-        return energies
+                for i, j in zip(*np.nonzero(matrix), strict=True):
+                    energy = energy + float(matrix[i, j]) * unknowns[m][i] * unknowns[n][j]
+                energies.append(energy)
+        energies = lax.optimization_barrier(jnp.stack(energies, axis=1))
+        return energies.reshape(energies.shape[0], len(self.matrices), -1, *shape)
+
+
+def load_pairs(num_loads: int) -> list[tuple[int, int]]:
+    """Pairs (m, n) of load cases with m <= n: the entries of a symmetric tensor, row by row."""
+    return list(itertools.combinations_with_replacement(range(num_loads), 2))
 
 
 def voxel_operator(grid: Grid, law: AbstractLaw, bases: tuple) -> VoxelOperator:

@@ -13,7 +13,7 @@ from ..grids import Grid
 from ._batching import map_in_chunks
 from ._conjugate_gradients import Iterations, conjugate_gradients
 from ._law import AbstractLaw, Coefficients
-from ._operator import VoxelOperator, pad_coefficients, voxel_operator
+from ._operator import VoxelOperator, load_pairs, pad_coefficients, voxel_operator
 from ._preconditioner import apply_inverse, inverse_symbol
 
 _VOXELS_PER_CHUNK = 16384
@@ -72,10 +72,30 @@ def energy_tensor(problem: Discretization, coefficients: Coefficients):
 @energy_tensor.defjvp
 def _energy_tensor_jvp(problem, primals, tangents):
     (coefficients,), (direction,) = primals, tangents
-    solution, diagnostics = corrector(problem, coefficients)
-    energies = problem.operator.strain_energies(solution)
-    tensor = _contract(coefficients.values, energies)
-    return (tensor, diagnostics), (_contract(direction.values, energies), _zero_tangents(diagnostics))
+    tensor, energies, diagnostics = _sensitivities(problem, coefficients)
+    return (tensor, diagnostics), (_contract(problem, direction.values, energies), _zero_tangents(diagnostics))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _sensitivities(problem: Discretization, coefficients: Coefficients):
+    """Effective tensors, their derivatives with respect to the coefficients of each voxel, and `Diagnostics`."""
+
+    def solve(members):
+        iterations, error = _iterate(problem, members)
+        energies = problem.operator.strain_energies(iterations.solution)
+        return _contract(problem, members.values, energies), energies, _diagnostics(iterations, error)
+
+    return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
+
+
+@_sensitivities.defjvp
+def _sensitivities_jvp(problem, primals, tangents):
+    def through_corrector(coefficients):
+        solution, diagnostics = corrector(problem, coefficients)
+        energies = problem.operator.strain_energies(solution)
+        return _contract(problem, coefficients.values, energies), energies, diagnostics
+
+    return jax.jvp(through_corrector, primals, tangents)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -114,7 +134,7 @@ def _corrector_jvp(problem, primals, tangents):
 
 def assemble(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
     """Energy of the correctors: effective tensors, shape (batch, m, m)."""
-    return _contract(values, problem.operator.strain_energies(solution))
+    return _contract(problem, values, problem.operator.strain_energies(solution))
 
 
 def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
@@ -164,15 +184,13 @@ def _inverse_symbol(grid, law):
     return inverse_symbol(_operator(grid, law, (identity,)), grid.shape)
 
 
-def _contract(values, energies):
-    """sum over coefficients and voxels of values times the energies of each pair of load cases."""
-    axes = tuple(range(1, values.ndim - 1))
-    size = max(n for _, n in energies) + 1
-    entries = {
-        pair: sum(jnp.sum(values[:, c] * energy, axis=axes) for c, energy in enumerate(terms))
-        for pair, terms in energies.items()
-    }
-    rows = [jnp.stack([entries[min(m, n), max(m, n)] for n in range(size)], axis=-1) for m in range(size)]
+def _contract(problem, values, energies):
+    """Tensors sum_c sum_voxels values_c energies_c, shape (batch, m, m)."""
+    axes = tuple(range(1, values.ndim))
+    pairs = load_pairs(len(problem.operator.affine))
+    entries = {pair: jnp.sum(values * energies[:, :, p], axis=axes) for p, pair in enumerate(pairs)}
+    size = range(len(problem.operator.affine))
+    rows = [jnp.stack([entries[min(m, n), max(m, n)] for n in size], axis=-1) for m in size]
     return jnp.stack(rows, axis=-2)
 
 
