@@ -33,6 +33,7 @@ autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the stars of a shape annotation are not emphasis
 
 LITERAL = re.compile(r"(``.+?``|`[^`\n]+?`(?!_)|:\w+:`.+?`)")
 
