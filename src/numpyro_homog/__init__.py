@@ -1,10 +1,17 @@
 """Distributional inverse homogenization as a NumPyro plug-in: `import numpyro_homog as nh`."""
 
+from . import divergences as divergences
+from . import handlers as handlers
+from . import homogenization as homogenization
+from . import infer as infer
 from . import tensors as tensors
 from ._results import RESULTS as RESULTS
+from .datasets import example_names as example_names
+from .datasets import example_truth as example_truth
+from .datasets import load_example as load_example
+from .divergences import SlicedWasserstein as SlicedWasserstein
 from .grids import Grid as Grid
-from .homogenization import AbstractCell as AbstractCell
-from .homogenization import AbstractLaw as AbstractLaw
+from .handlers import generalized_bayes as generalized_bayes
 from .homogenization import CellProblem as CellProblem
 from .homogenization import CellSolution as CellSolution
 from .homogenization import CheckerboardCell as CheckerboardCell
@@ -13,4 +20,11 @@ from .homogenization import effective_tensor as effective_tensor
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import Periodic as Periodic
 from .homogenization import solve_cell as solve_cell
+from .infer import MinimumDistance as MinimumDistance
+from .infer import MinimumDistanceResult as MinimumDistanceResult
+from .io import load_specimens as load_specimens
+from .io import save_specimens as save_specimens
+from .plots import plot_cloud as plot_cloud
+from .plots import plot_convergence as plot_convergence
+from .plots import plot_field as plot_field
 from .primitives import homogenize as homogenize
