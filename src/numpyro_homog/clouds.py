@@ -51,7 +51,7 @@ class CloudScale:
         (4000, 3)
     """
 
-    def __init__(self, data: Mapping[str, Any]):
+    def __init__(self, data: Any):
         if not isinstance(data, Mapping) or not data:
             raise ValueError('The data are a dictionary from compared sites to measured values: {"K_eff": measured}.')
         self.keys = tuple(data)
@@ -102,9 +102,9 @@ class CloudScale:
             Points, shape (M, p), dimensionless. Differentiable; NaN where a value is NaN.
         """
         parts = [component_cloud(values[key])[:, self._kept[key]] for key in self.keys]
-        cloud = jnp.concatenate(parts, axis=1)
-        cloud = cloud.astype(jnp.result_type(cloud.dtype, jnp.float32))
-        return cloud / jnp.asarray(self.scales, cloud.dtype)
+        floating = [part.dtype for part in parts if jnp.issubdtype(part.dtype, jnp.floating)]
+        dtype = np.result_type(*floating) if floating else jnp.result_type(float)
+        return jnp.concatenate([part.astype(dtype) for part in parts], axis=1) / jnp.asarray(self.scales[None], dtype)
 
     def check_event_shapes(self, event_shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Compare the data with the event shapes of the model's sites.

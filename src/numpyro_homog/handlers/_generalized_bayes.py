@@ -1,7 +1,7 @@
 """`generalized_bayes`: a divergence between populations as the factor of a posterior."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,11 +15,11 @@ from ..population import Population, hide_specimens
 
 def generalized_bayes(
     model: Callable,
-    data: Mapping[str, Any],
+    data: Any,
     divergence: Callable[..., Array],
     *,
     rng_key: Array,
-    loss_scale: float,
+    loss_scale: Any,
     plate: str | None = None,
     chunk_size: int | None = None,
 ) -> Callable:
@@ -82,7 +82,10 @@ def generalized_bayes(
         hidden(*args, **kwargs)
         if numpyro.get_mask() is False:
             return  # as in Predictive: the density is not asked for
-        cloud = scale.cloud(population.simulate(hidden.values, simulation_key))
+        # A `param` of the model is passed on too; what an outer reparam has sampled on its way is not.
+        own = population.parameters.keys() | {name for name, fn in hidden.distributions.items() if fn is None}
+        params = {name: value for name, value in hidden.values.items() if name in own}
+        cloud = scale.cloud(population.simulate(params, simulation_key))
         # Both branches of a `where` are differentiated: keep NaN out of the divergence.
         is_finite = jnp.all(jnp.isfinite(cloud))
         loss = divergence(jnp.where(is_finite, cloud, 0), scale.data_cloud(), rng_key=divergence_key)

@@ -74,6 +74,7 @@ class HideSpecimens(Messenger):
         self.plate = plate
         self.values: dict = {}
         self.distributions: dict = {}
+        self._names: dict[int, str] = {}
 
     def process_message(self, msg):
         if "asks_shape" in msg:
@@ -82,13 +83,13 @@ class HideSpecimens(Messenger):
         if hidden or (msg["type"] == "plate" and msg["name"] == self.plate):
             msg["stop"] = True
         elif msg["type"] == "param" or (msg["type"] == "sample" and not msg["is_observed"]):
-            # Outer handlers may rename the message (scope) or change its type (reparam) before it comes back.
-            msg["model_name"] = msg["name"]
+            # Outer handlers may rename the message (scope) or strip it (reparam) before it comes back.
+            self._names[id(msg)] = msg["name"]
             self.distributions[msg["name"]] = msg["fn"] if msg["type"] == "sample" else None
 
     def postprocess_message(self, msg):
-        if "model_name" in msg:
-            self.values[msg["model_name"]] = msg["value"]
+        if id(msg) in self._names:
+            self.values[self._names.pop(id(msg))] = msg["value"]
 
 
 def in_plate(msg: dict, plate: str) -> bool:
