@@ -1,0 +1,25 @@
+"""The code in the documentation runs and says what it claims."""
+
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+from numpyro.handlers import trace
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.mark.numpyro_layer
+def test_the_examples_of_extending_run():
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL):
+        exec(block, names)
+    nh, cell = names["nh"], names["ParallelCell"]()
+    field = (jnp.array([0.25, 0.75]), jnp.array([1.0, 5.0]))
+    assert nh.effective_tensor(cell, field).tolist() == [[4.0]]
+
+    def model():
+        nh.homogenize("K_eff", cell, field)
+
+    assert trace(names["Constant"](model, 7.0)).get_trace()["K_eff"]["value"] == 7.0
