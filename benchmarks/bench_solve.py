@@ -1,6 +1,6 @@
 """The cell solver side by side with JAX-FEM and scikit-fem, in one run.
 
-    python benchmarks/bench_solve.py [--quick] [--solvers homog jax_fem scikit_fem]
+    python benchmarks/bench_solve.py [--quick] [--solvers homog jax_fem scikit_fem] [--only n=64]
 
 Every solver has a process of its own and waits while another one works. Rounds
 go over all cases and solvers in turn, so that a slow minute hits all of them.
@@ -151,13 +151,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: does it run at all?")
     parser.add_argument("--solvers", nargs="+", choices=("homog", *PEERS), default=("homog", *PEERS))
+    parser.add_argument("--only", default="", help="besides the headline, only cases whose name contains this (n=64)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 7, with --quick 2)")
-    parser.add_argument("--out", type=Path, help="folder of the results (default benchmarks/results; --quick: out)")
+    parser.add_argument("--out", type=Path, help="folder of the results (default benchmarks/results; --quick, --only: out)")
     arguments = parser.parse_args()
-    folder = arguments.out or (ROOT / "out" if arguments.quick else ROOT / "benchmarks" / "results")
+    folder = arguments.out or (ROOT / "out" if arguments.quick or arguments.only else ROOT / "benchmarks" / "results")
     num_rounds = arguments.rounds or (2 if arguments.quick else 7)
-    chosen = cases(arguments.quick)
-    headline = chosen[0]
+    headline, *others = cases(arguments.quick)
+    chosen = [headline, *(case for case in others if arguments.only in case.name)]
 
     def say(what, seconds):
         print(f"  {what}" + ("" if seconds is None else f" ({seconds:.1f} s)"), file=sys.stderr, flush=True)
