@@ -153,7 +153,9 @@ def main() -> None:
     parser.add_argument("--solvers", nargs="+", choices=("homog", *PEERS), default=("homog", *PEERS))
     parser.add_argument("--only", default="", help="besides the headline, only cases whose name contains this (n=64)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 7, with --quick 2)")
-    parser.add_argument("--out", type=Path, help="folder of the results (default benchmarks/results; --quick, --only: out)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results (default benchmarks/results; --quick, --only: out)"
+    )
     arguments = parser.parse_args()
     folder = arguments.out or (ROOT / "out" if arguments.quick or arguments.only else ROOT / "benchmarks" / "results")
     num_rounds = arguments.rounds or (2 if arguments.quick else 7)
