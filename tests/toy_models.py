@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 from numpyro.primitives import Messenger
 
 import numpyro_homog as nh
-from numpyro_homog import AbstractCell
+from numpyro_homog.homogenization import AbstractCell
 
 CELL = nh.CheckerboardCell()
 TRUTH = {"mu": 0.3, "sigma": 0.5}
