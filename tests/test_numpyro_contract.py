@@ -156,7 +156,8 @@ def test_mask_false_is_visible_to_the_model():
     handlers.mask(lambda: seen.append(numpyro.get_mask()), mask=False)()
     assert seen == [False]
     numpyro.infer.Predictive(lambda: seen.append(numpyro.get_mask()), {"x": jnp.zeros(1)})(KEY)
-    assert seen[1:] and all(mask is False for mask in seen[1:])
+    assert seen[1:]
+    assert all(mask is False for mask in seen[1:])
 
 
 def test_dependencies_follow_the_computation():

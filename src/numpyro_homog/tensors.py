@@ -37,12 +37,12 @@ def from_unique_components(components: Float[Array, "*batch components"]) -> Flo
 
 
 def component_names(d: int, symbol: str = "K") -> tuple[str, ...]:
-    """Names of the unique components in the order of `unique_components`: ('K11', 'K22', 'K12') for d = 2."""
+    """Names of the unique components in the order of `unique_components`: ('K11', 'K22', 'K12') for `d` = 2 and `symbol` 'K'."""
     return tuple(f"{symbol}{i + 1}{j + 1}" for i, j in zip(*_component_indices(d), strict=True))
 
 
 def symmetrize(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
-    """Symmetric part of matrices, shape (*batch, d, d)."""
+    """Symmetric part of the matrices `tensors`, shape (*batch, d, d)."""
     return (tensors + jnp.swapaxes(tensors, -1, -2)) / 2
 
 
