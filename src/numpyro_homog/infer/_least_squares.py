@@ -134,8 +134,8 @@ def _advice(problem, starts):
     values = "; ".join(f"{name} = {value}" for name, value in problem.constrain(starts[0]).items())
     return (
         f"All {len(starts)} starts failed: at each of them a simulated value or its derivative is not finite. Likely"
-        " causes: a prior that reaches values where the cells cannot be solved (zero or negative conductivities, extreme"
-        " contrast), a transform that overflows, or data in other units than the model. Simulate one point with"
+        " causes: a prior that reaches values where the cells cannot be solved (zero or negative conductivities,"
+        " extreme contrast), a transform that overflows, or data in other units than the model. Simulate one point with"
         " `Population(model, keys, ...).simulate(params, rng_key, throw=True)` to see the reason, or narrow the prior."
         f" The first start was {values}."
     )

@@ -134,7 +134,7 @@ def step_descent(
 def damped_step(evaluation: Evaluation, damping: float) -> np.ndarray:
     """The step -(H + damping diag(H))^-1 gradient; zero along parameters without any effect."""
     diagonal = np.diag(evaluation.curvature)
-    weight = np.sqrt(np.where(diagonal > 1e-12 * diagonal.max(initial=0.0), diagonal, np.inf))
+    weight = np.sqrt(np.where(diagonal > 1e-24 * diagonal.max(initial=0.0), diagonal, np.inf))
     scaled = evaluation.curvature / weight / weight[:, None]
     # Parameters without effect have weight infinity: their rows are zero and the ridge alone holds them.
     return -np.linalg.solve(scaled + (damping + 1e-10) * np.eye(len(weight)), evaluation.gradient / weight) / weight

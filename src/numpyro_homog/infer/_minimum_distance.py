@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 import optax
@@ -89,8 +88,8 @@ class MinimumDistance:
                 raise ValueError(f"LevenbergMarquardt needs a sum of squares; {type(divergence).__name__} is none.")
             if num_steps is not None or batch_size is not None:
                 raise ValueError(
-                    "num_steps and batch_size belong to optax optimizers; LevenbergMarquardt(max_steps=...) has limits of"
-                    " its own."
+                    "num_steps and batch_size belong to optax optimizers; LevenbergMarquardt(max_steps=...) has limits"
+                    " of its own."
                 )
         elif num_steps is None or num_steps < 1 or (batch_size is not None and batch_size < 1):
             raise ValueError("An optax optimizer needs num_steps >= 1 (and batch_size >= 1, if given).")
@@ -129,8 +128,8 @@ class MinimumDistance:
 
         Raises:
             ValueError: if a key is no site of the plate, the shapes of data and model differ, a parameter acts
-                through a site that cannot be differentiated, `num_starts` < 1, or the checkpoint belongs to another run.
-                All before anything is compiled.
+                through a site that cannot be differentiated, `num_starts` < 1, or the checkpoint belongs to another
+                run. All before anything is compiled.
             RuntimeError: if no start can be evaluated.
 
         Each iteration simulates the population (its screening part) once, derivatives included.

@@ -48,7 +48,7 @@ def sandwich(evaluation: Evaluation, influence: np.ndarray, num_simulated: int, 
     """
     num_data = influence.shape[0]
     raw = np.diag(evaluation.curvature)
-    effective = raw > 1e-12 * raw.max(initial=0.0)
+    effective = raw > 1e-24 * raw.max(initial=0.0)
     weight = np.sqrt(np.where(effective, raw, 1.0))
     curvature = (evaluation.curvature - evaluation.curvature_noise) / weight / weight[:, None]
     curvature[~effective] = curvature[:, ~effective] = 0.0

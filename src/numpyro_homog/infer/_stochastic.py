@@ -52,8 +52,8 @@ def fit_stochastic(
     tails = np.array([_mean_finite(losses[-window:]) for _, losses in runs])
     if np.isnan(tails).all():
         raise RuntimeError(
-            f"All {len(starts)} starts failed: their losses or gradients are not finite. Lower the learning rate, narrow"
-            " the prior, or simulate one point with `Population(...).simulate(params, rng_key, throw=True)`."
+            f"All {len(starts)} starts failed: their losses or gradients are not finite. Lower the learning rate,"
+            " narrow the prior, or simulate one point with `Population(...).simulate(params, rng_key, throw=True)`."
         )
     whole = problem.population.num_specimens
     level = None

@@ -1,0 +1,316 @@
+"""MinimumDistance on cells in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from estimator_models import BOARD_TRUTH, LAMINATE_TRUTH, laminates, measured, noisy_boards
+
+import numpyro_homog as nh
+from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
+from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance, MinimumDistanceResult
+from numpyro_homog.infer._problem import Costs
+
+KEY = jax.random.key(0)
+DIVERGENCE = SlicedWasserstein(12)
+
+
+def z_scores(fit, truth):
+    return np.concatenate(
+        [np.ravel((fit.params[k] - np.asarray(truth[k])) / fit.standard_errors[k]) for k in fit.params]
+    )
+
+
+@pytest.fixture(scope="module")
+def laminate_data():
+    return measured(laminates, LAMINATE_TRUTH, 600)
+
+
+@pytest.fixture(scope="module")
+def laminate_estimator(laminate_data):
+    # Small chunks, so that the population of 1500 is screened on 500 of its specimens.
+    return MinimumDistance(laminates, laminate_data, DIVERGENCE, chunk_size=250)
+
+
+@pytest.fixture(scope="module")
+def laminate_fit(laminate_estimator) -> MinimumDistanceResult:
+    return laminate_estimator.run(KEY, 1500, progress=False)
+
+
+@pytest.mark.x32
+def test_recovers_the_truth_within_its_standard_errors(laminate_fit):
+    """Three parameters at four standard errors: a false alarm in 5000."""
+    assert laminate_fit.result == nh.RESULTS.successful
+    assert np.abs(z_scores(laminate_fit, LAMINATE_TRUTH)).max() < 4
+    assert laminate_fit.standard_errors["kappa"].max() < 0.5
+    assert laminate_fit.loss < 4 * laminate_fit.noise_floor
+
+
+def test_shapes_and_names(laminate_fit):
+    assert laminate_fit.params["kappa"].shape == (2,)
+    assert laminate_fit.params["shift"].shape == ()
+    assert laminate_fit.labels == ("kappa[0]", "kappa[1]", "shift")
+    assert {k: v.shape for k, v in laminate_fit.standard_errors.items()} == {"kappa": (2,), "shift": ()}
+    np.testing.assert_allclose(np.sqrt(np.diag(laminate_fit.covariance))[:2], laminate_fit.standard_errors["kappa"])
+    assert laminate_fit.unconstrained.shape == (3,)
+    assert laminate_fit.loss_scale > 0
+    assert laminate_fit.undetermined == ()
+
+
+def test_basins_account_for_every_start(laminate_fit):
+    starts = sorted(start for basin in laminate_fit.basins for start in basin.starts)
+    assert starts == [0, 1, 2, 3, 4]
+    best = laminate_fit.basins[0]
+    assert best.loss == laminate_fit.loss
+    assert best.num_specimens == 1500
+    np.testing.assert_array_equal(best.params["kappa"], laminate_fit.params["kappa"])
+
+
+def test_losses_are_padded_and_fall(laminate_fit):
+    losses, screening = laminate_fit.losses, laminate_fit.stats["screening_iterations"]
+    assert losses.shape[0] == 5
+    for row, length in zip(losses, screening, strict=True):
+        row = row[np.isfinite(row)]
+        assert (np.diff(row[:length]) <= 0).all()
+        assert (np.diff(row[length:]) <= 0).all()
+    assert laminate_fit.stats["iterations"] == np.isfinite(losses).sum()
+    assert laminate_fit.stats["solves"] < 1500 * laminate_fit.stats["iterations"]
+
+
+def test_texts(laminate_fit):
+    text = repr(laminate_fit)
+    for word in ("kappa[1]", "standard error", "divergence", "basin", "converged", "specimens simulated"):
+        assert word in text
+    assert "Beware" not in text
+
+
+def test_a_second_run_compiles_nothing_and_is_the_same(laminate_estimator, laminate_fit, monkeypatch):
+    def refuse(self, fn, *args):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(Costs, "compiled", refuse)
+    again = laminate_estimator.run(KEY, 1500, progress=False)
+    np.testing.assert_array_equal(again.unconstrained, laminate_fit.unconstrained)
+    np.testing.assert_array_equal(again.losses, laminate_fit.losses)
+    other = laminate_estimator.run(jax.random.key(5), 1500, num_starts=1, progress=False)
+    assert np.abs(other.unconstrained - laminate_fit.unconstrained).max() > 0
+
+
+def test_the_model_is_traced_once_for_each_size(laminate_data):
+    traces = []
+
+    def counted(num_specimens):
+        traces.append(1)
+        laminates(num_specimens)
+
+    estimator = MinimumDistance(counted, laminate_data, SlicedWasserstein(3))
+    estimator.run(KEY, 100, num_starts=2, progress=False)
+    once = len(traces)
+    estimator.run(jax.random.key(1), 100, num_starts=3, progress=False)
+    assert len(traces) == once
+
+
+def test_arviz_and_netcdf(laminate_fit, tmp_path):
+    import arviz as az
+
+    inference_data = laminate_fit.to_arviz(num_draws=4000)
+    assert "not a posterior" in inference_data.posterior.attrs["inference"]
+    draws = inference_data.posterior["kappa"]
+    assert draws.shape == (1, 4000, 2)
+    # The delta method against the draws themselves: equal to first order in the error.
+    np.testing.assert_allclose(draws.std(("chain", "draw")), laminate_fit.standard_errors["kappa"], rtol=0.2)
+    inference_data.to_netcdf(str(tmp_path / "fit.nc"))
+    again = az.from_netcdf(str(tmp_path / "fit.nc"))
+    np.testing.assert_allclose(again.point_estimate["kappa"], laminate_fit.params["kappa"])
+    np.testing.assert_allclose(again.observed_data["K_eff"], laminate_fit.data["K_eff"])
+
+
+def test_resuming_a_finished_run_costs_nothing_more(laminate_data, tmp_path):
+    path = tmp_path / "run.npz"
+    estimator = MinimumDistance(laminates, laminate_data, SlicedWasserstein(3))
+    first = estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)
+    again = estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)
+    np.testing.assert_array_equal(first.covariance, again.covariance)
+    with pytest.raises(ValueError, match="another run"):
+        estimator.run(jax.random.key(1), 100, num_starts=1, progress=False, checkpoint=path)
+
+
+def test_an_interrupt_leaves_the_checkpoint_and_says_so(laminate_data, tmp_path, monkeypatch):
+    from numpyro_homog.infer._progress import Progress
+
+    calls = []
+
+    def interrupt(self, description, loss):
+        calls.append(description)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "update", interrupt)
+    estimator = MinimumDistance(laminates, laminate_data, SlicedWasserstein(3))
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt, match="resume"):
+        estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)
+    assert path.exists()
+    fit = estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)
+    assert np.isfinite(fit.unconstrained).all()
+
+
+def test_the_progress_bar_shows(laminate_data, capsys):
+    MinimumDistance(laminates, laminate_data, SlicedWasserstein(3)).run(KEY, 100, num_starts=1, progress=True)
+    captured = capsys.readouterr()
+    assert "start 0" in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.slow
+def test_noise_of_the_measurement_is_a_parameter_like_any_other():
+    data = measured(noisy_boards, BOARD_TRUTH, 2000)
+    fit = MinimumDistance(noisy_boards, data, SlicedWasserstein(24)).run(KEY, 3000, num_starts=3, progress=False)
+    assert fit.result == nh.RESULTS.successful
+    assert np.abs(z_scores(fit, BOARD_TRUTH)).max() < 4
+
+
+def shifted(num_specimens):
+    """Two parameters that act as their sum, and one that acts."""
+    a = numpyro.sample("a", dist.Normal(0.0, 0.5))
+    b = numpyro.sample("b", dist.Normal(0.0, 0.5))
+    spread = numpyro.sample("spread", dist.LogNormal(-1.0, 0.3))
+    with numpyro.plate("specimens", num_specimens):
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        numpyro.deterministic("y", a + b + spread * z)
+
+
+def test_parameters_that_the_data_cannot_tell_apart_are_named():
+    y = 1.0 + 0.5 * jax.random.normal(jax.random.key(3), (200,))
+    fit = MinimumDistance(shifted, {"y": y}, DIVERGENCE).run(KEY, 300, num_starts=1, progress=False)
+    assert fit.result == nh.RESULTS.undetermined
+    assert fit.undetermined == ("0.71 a - 0.71 b",)
+    assert np.isinf(fit.standard_errors["a"])
+    assert np.isinf(fit.standard_errors["b"])
+    assert 0 < fit.standard_errors["spread"] < 0.1
+    assert np.isfinite(fit.params["a"] + fit.params["b"])
+    np.testing.assert_allclose(fit.params["a"] + fit.params["b"], 1.0, atol=0.25)
+    assert "undetermined: 0.71 a - 0.71 b" in fit.summary()
+    assert "undetermined" in fit.to_arviz(num_draws=10).posterior.attrs
+
+
+def test_several_keys_make_one_cloud():
+    def model(num_specimens):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Normal(mean, 1.0))
+            numpyro.deterministic("square", (z - 1) ** 2)
+
+    z = 0.5 + jax.random.normal(jax.random.key(3), (300,))
+    data = {"z": z, "square": (z - 1) ** 2}
+    fit = MinimumDistance(model, data, DIVERGENCE).run(KEY, 300, num_starts=1, progress=False)
+    assert abs(float(fit.params["mean"]) - 0.5) < 4 * float(fit.standard_errors["mean"])
+
+
+def test_all_starts_failing_is_an_error_with_advice():
+    def model(num_specimens):
+        kappa = numpyro.sample("kappa", dist.Normal(-50.0, 1.0))  # negative conductivities
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
+            nh.homogenize("K_eff", nh.CheckerboardCell(), kappa + z)
+
+    tensors = jnp.eye(2) * (1 + jax.random.uniform(KEY, (20, 1, 1)))
+    estimator = MinimumDistance(model, {"K_eff": tensors}, DIVERGENCE)
+    with (
+        pytest.warns(UserWarning, match="without spread"),
+        pytest.raises(RuntimeError, match=r"All 2 starts failed.*kappa"),
+    ):
+        MinimumDistance(model, {"K_eff": tensors}, DIVERGENCE)
+        estimator.run(KEY, 20, num_starts=2, progress=False)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_specimens_need_no_more_memory_than_a_chunk(laminate_data):
+    """The compiled step holds the values, their tangents and one chunk, and no noise of the whole population."""
+    from numpyro_homog.infer._problem import LeastSquares, Problem
+    from numpyro_homog.population import Population
+
+    def large_cells(num_specimens):
+        shift = numpyro.sample("shift", dist.Normal(0.0, 1.0))
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([1024]).to_event(1))
+            numpyro.deterministic("y", jnp.mean(jnp.tanh(z + shift), axis=-1))
+
+    num = 100_000
+    estimator = MinimumDistance(large_cells, {"y": np.arange(100.0)}, SlicedWasserstein(3))
+    population = Population(large_cells, ["y"], (num,))
+    problem = Problem(population, estimator.scale, estimator.divergence)
+    level = LeastSquares(problem, num, KEY, KEY)
+    compiled = jax.jit(level._linearize).lower(jnp.zeros(1), KEY, KEY).compile()
+    item = jnp.zeros(()).dtype.itemsize
+    noise_of_all = num * 1024 * item
+    assert compiled.memory_analysis().temp_size_in_bytes < noise_of_all / 5
+
+
+# --- wrong calls: refused before anything is compiled ---
+
+
+class NoSquares(AbstractDivergence):
+    """Distance of the means."""
+
+    def __call__(self, x, y, *, rng_key):
+        return jnp.sum(jnp.abs(x.mean(0) - y.mean(0)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.ones((1, 1, 1)), "one specimen"),
+        (np.ones((5, 1, 1)), "identical"),
+        (np.full((5, 1, 1), np.nan), "not finite"),
+    ],
+)
+def test_degenerate_data_are_refused_at_construction(data, message):
+    with pytest.raises(ValueError, match=message):
+        MinimumDistance(laminates, {"K_eff": data}, DIVERGENCE)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ({"K_off": np.arange(4.0)}, {}, "K_off"),
+        ({"K_eff": np.arange(4.0)}, {}, "shape"),
+        ({"K_eff": np.arange(4.0).reshape(4, 1, 1)}, {"num_starts": 0}, "num_starts"),
+    ],
+)
+def test_wrong_runs_are_refused_before_compilation(data, options, message, monkeypatch):
+    monkeypatch.setattr(Costs, "compiled", lambda *args: pytest.fail("compiled"))
+    with pytest.raises(ValueError, match=message):
+        MinimumDistance(laminates, data, DIVERGENCE).run(KEY, 10, progress=False, **options)
+
+
+def test_sites_without_a_derivative_are_refused():
+    def model(num_specimens):
+        alpha = numpyro.sample("alpha", dist.Normal(0.0, 1.0))
+        with numpyro.plate("specimens", num_specimens):
+            kind = numpyro.sample("kind", dist.Bernoulli(logits=alpha))
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+            numpyro.deterministic("y", z + kind)
+
+    with pytest.raises(ValueError, match=r"'kind': \['alpha'\]"):
+        MinimumDistance(model, {"y": np.arange(4.0)}, DIVERGENCE).run(KEY, 10, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "optimizer", "options", "message"),
+    [
+        (NoSquares(), None, {}, "sum of squares"),
+        (NoSquares(), LevenbergMarquardt(), {}, "sum of squares"),
+        (DIVERGENCE, None, {"num_steps": 10}, "optax"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(divergence, optimizer, options, message):
+    with pytest.raises(ValueError, match=message):
+        MinimumDistance(laminates, {"K_eff": np.arange(4.0)}, divergence, optimizer, **options)
+
+
+def test_a_function_is_no_divergence():
+    with pytest.raises(Exception, match="divergence"):
+        MinimumDistance(laminates, {"K_eff": np.arange(4.0)}, lambda x, y: 0.0)
