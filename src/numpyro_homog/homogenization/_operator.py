@@ -34,21 +34,30 @@ class VoxelOperator(NamedTuple):
     volume: float
 
     def apply(self, halo_values: Float[Array, "..."], unknown: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Stiffness times `unknown`, given coefficients from `pad_coefficients`."""
+        """Stiffness times `unknown`, given coefficients from `pad_coefficients`.
+
+        Constants lie in the null space, so it acts on differences to the node's own value: in 32-bit arithmetic the
+        rounding error is then proportional to the differences and not to the values.
+        """
         shape = unknown.shape[3:]
         padded = lax.optimization_barrier(add_halo(unknown, len(shape)))
         num_components = unknown.shape[2]
+        steps = {tuple((second - first).tolist()) for first in self.corners for second in self.corners}
+        differences = {
+            (step, l): _shifted(padded, step, shape, l) - _shifted(padded, (0,) * len(shape), shape, l)
+            for step, l in itertools.product(sorted(steps), range(num_components))
+            if any(step)
+        }
         rows = []
         for k in range(num_components):
-            row = 0.0
-            for a, corner in enumerate(self.corners):
-                for c in range(self.matrices.shape[0]):
-                    product = 0.0
-                    for b, l in itertools.product(range(len(self.corners)), range(num_components)):
-                        weight = self.matrices[c, a, k, b, l]
-                        if weight != 0.0:
-                            product = product + float(weight) * _shifted(padded, self.corners[b] - corner, shape, l)
-                    row = row + _shifted(halo_values, -corner, shape, c) * product
+            row = jnp.zeros((), unknown.dtype)
+            for (a, corner), c in itertools.product(enumerate(self.corners), range(len(self.matrices))):
+                flux = jnp.zeros((), unknown.dtype)
+                for (step, l), difference in differences.items():
+                    node = np.flatnonzero(np.all(self.corners - corner == step, axis=1))
+                    weight = float(self.matrices[c, a, k, node[0], l]) if len(node) else 0.0
+                    flux = flux + weight * difference if weight else flux
+                row = row + _shifted(halo_values, -corner, shape, c) * flux
             rows.append(row)
         return rows[0] if num_components == 1 else jnp.concatenate(rows, axis=2)
 
@@ -69,23 +78,30 @@ class VoxelOperator(NamedTuple):
     def strain_energies(self, corrector: Float[Array, "..."]) -> Float[Array, "..."]:
         """Sensitivity u_m' M_c u_n / volume of the effective tensor to the coefficients, u = affine + corrector.
 
+        It acts on differences to the first node of each voxel, for the reason given in `apply`.
+
         Returns:
             Shape (batch, c, pairs, *grid), for the pairs m <= n of load cases in the order of `load_pairs`.
         """
         shape = corrector.shape[3:]
         padded = lax.optimization_barrier(add_halo(corrector, len(shape)))
         num_loads, num_nodes, num_components = self.affine.shape
-        nodes = list(itertools.product(range(num_nodes), range(num_components)))
-        unknowns = [
-            [_shifted(padded[:, m], self.corners[a], shape, k)[:, 0] + float(self.affine[m, a, k]) for a, k in nodes]
+        nodes = list(itertools.product(range(1, num_nodes), range(num_components)))
+        differences = [
+            [
+                _shifted(padded[:, m], self.corners[a], shape, k)[:, 0]
+                - _shifted(padded[:, m], self.corners[0], shape, k)[:, 0]
+                + float(self.affine[m, a, k] - self.affine[m, 0, k])
+                for a, k in nodes
+            ]
             for m in range(num_loads)
         ]
         energies = []
-        for matrix in self.matrices.reshape(-1, len(nodes), len(nodes)) / self.volume:
+        for matrix in self.matrices[:, 1:, :, 1:].reshape(-1, len(nodes), len(nodes)) / self.volume:
             for m, n in load_pairs(num_loads):
-                energy = 0.0
+                energy = jnp.zeros((), corrector.dtype)
                 for i, j in zip(*np.nonzero(matrix), strict=True):
-                    energy = energy + float(matrix[i, j]) * unknowns[m][i] * unknowns[n][j]
+                    energy = energy + float(matrix[i, j]) * differences[m][i] * differences[n][j]
                 energies.append(energy)
         energies = lax.optimization_barrier(jnp.stack(energies, axis=1))
         return energies.reshape(energies.shape[0], len(self.matrices), -1, *shape)
