@@ -229,6 +229,17 @@ def test_a_scan_over_parameters_runs():
 # --- bad input ---
 
 
+def test_a_parameter_behind_a_discrete_draw_is_warned_of():
+    def model():
+        p = numpyro.sample("p", dist.Beta(2.0, 2.0))
+        with numpyro.plate("specimens", 8):
+            flip = numpyro.sample("flip", dist.Bernoulli(p).expand([4]).to_event(1))
+            nh.homogenize("K_eff", CELL, 1.0 + flip)
+
+    with pytest.warns(UserWarning, match=r"without a derivative: \{'flip': \('p',\)\}"):
+        handlers.seed(posterior_of(model), KEY)()
+
+
 @pytest.mark.parametrize("loss_scale", [0.0, -1.0, np.nan, np.inf, None, "much"])
 def test_loss_scale_must_be_positive(loss_scale):
     with pytest.raises(ValueError, match="loss_scale must be a positive finite number"):

@@ -1,6 +1,7 @@
 """`generalized_bayes`: a divergence between populations as the factor of a posterior."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,9 @@ def generalized_bayes(
 
         A population with a failed cell, or a divergence that is not finite, has log density minus infinity.
 
+    Warns:
+        UserWarning: if a parameter acts through a simulated draw that cannot be differentiated.
+
     Raises:
         ValueError: at call, if `loss_scale` is not a positive number or the data are unusable (see `CloudScale`); at
             trace time, if the model and the data do not fit (see `Population`).
@@ -78,6 +82,14 @@ def generalized_bayes(
     def posterior_model(*args, **kwargs):
         population = Population(model, scale.keys, args, kwargs, plate=plate, chunk_size=chunk_size)
         scale.check_event_shapes(population.compared)
+        if population.non_reparametrized:
+            warnings.warn(
+                f"Parameters act through draws without a derivative: {population.non_reparametrized}. Gradients of the"
+                " posterior miss this: SVI is wrong, NUTS is inefficient. Use a gradient-free kernel, or a continuous"
+                " relaxation.",
+                UserWarning,
+                stacklevel=2,
+            )
         hidden = hide_specimens(model, population.plate, hidden_key)
         hidden(*args, **kwargs)
         if numpyro.get_mask() is False:
