@@ -116,6 +116,20 @@ def test_plate_overrides_the_innermost_plate():
     assert inner.simulate({"mu": 0.0}, KEY)["K_eff"].shape == (4, 6, 2, 2)
 
 
+def test_the_default_chunk_follows_the_size_of_the_fields():
+    def model(num_specimens, size):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Normal(mu, 1.0))
+            cell = nh.CellProblem(nh.Grid((size, size)), nh.Conductivity(), nh.Periodic())
+            nh.homogenize("K_eff", cell, jnp.exp(z)[:, None, None] * jnp.ones((size, size)))
+
+    for size in (16, 32):
+        bytes_per_specimen = (1 + size * size) * jnp.zeros(()).dtype.itemsize
+        population = Population(model, ["K_eff"], (10_000, size))
+        assert 0.8 * 2**22 < population.chunk_size * bytes_per_specimen <= 2**22
+
+
 # --- clear errors ---
 
 

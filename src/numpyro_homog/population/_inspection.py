@@ -29,7 +29,7 @@ class Facts(NamedTuple):
 
 def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None) -> Facts:
     """Trace the model abstractly, twice with different plate sizes, and sort its sites; see `Population`."""
-    sites, shapes = _abstract_trace(model)
+    sites, shapes, _ = _abstract_trace(model)
     plate = _find_plate(sites, keys, plate)
     num_specimens = _plate_sizes(sites)[plate]
 
@@ -97,7 +97,8 @@ def _plate_sizes(sites):
 
 def _specimen_axes(model, plate, keys, simulated):
     # The axis of the specimens is the one that follows the size of the plate.
-    small, large = (_shapes_at(model, plate, size) for size in (2, 3))
+    (small, small_bytes), (large, large_bytes) = (_shapes_at(model, plate, size) for size in (2, 3))
+    num_bytes = large_bytes - small_bytes
     axes, compared = {}, {}
     for key in keys:
         a, b = small[key].shape, large[key].shape
@@ -109,13 +110,13 @@ def _specimen_axes(model, plate, keys, simulated):
             )
         axes[key] = moving[0]
         compared[key] = a[: moving[0]] + a[moving[0] + 1 :]
-    num_bytes = sum(math.prod(large[name].shape) * large[name].dtype.itemsize // 3 for name in simulated)
+    num_bytes += sum(math.prod(large[name].shape) * large[name].dtype.itemsize // 3 for name in simulated)
     return axes, compared, num_bytes
 
 
 def _shapes_at(model, plate, size):
     try:
-        return _abstract_trace(lambda: Chunk(model, plate, jnp.zeros(size, int), False)())[1]
+        return _abstract_trace(lambda: Chunk(model, plate, jnp.zeros(size, int), False)())[1:]
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"The model does not run on a part of plate '{plate}'. Index per-specimen data with what the plate yields"
@@ -124,11 +125,12 @@ def _shapes_at(model, plate, size):
 
 
 def _abstract_trace(model):
-    """Sites of the model, and the shape of the value of each; nothing is computed."""
+    """Sites of the model, the shape of the value of each, and the bytes of the fields; nothing is computed."""
     sites = {}
+    gate = InnerOnly()
 
     def run():
-        with InnerOnly():
+        with gate:
             substituted = handlers.substitute(handlers.seed(model, jax.random.key(0)), substitute_fn=_value_of_improper)
             traced = handlers.trace(substituted).get_trace()
         for name, site in traced.items():
@@ -140,7 +142,7 @@ def _abstract_trace(model):
         return {n: jnp.asarray(s["value"]) for n, s in traced.items() if s["type"] in ("sample", "deterministic")}
 
     shapes = jax.eval_shape(run)
-    return sites, shapes
+    return sites, shapes, gate.num_bytes
 
 
 def _value_of_improper(site):

@@ -9,11 +9,19 @@ from .._compat import Messenger, send_message
 
 
 class InnerOnly(Messenger):
-    """Stop every message but "homogenize", so that outer handlers can answer the cells and see nothing else."""
+    """Stop every message but "homogenize", so that outer handlers can answer the cells and see nothing else.
+
+    `num_bytes` adds up the sizes of the inputs of the cells.
+    """
+
+    num_bytes = 0
 
     def process_message(self, msg):
         if msg["type"] != "homogenize":
             msg["stop"] = True
+        else:
+            leaves = (leaf for leaf in jax.tree.leaves(msg["inputs"]) if hasattr(leaf, "dtype"))
+            self.num_bytes += sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 class Chunk(Messenger):

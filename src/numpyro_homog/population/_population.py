@@ -21,7 +21,7 @@ from .._compat import unwrap
 from ._inspection import inspect_model
 from ._messengers import Chunk, HideSpecimens, InnerOnly, StandIn
 
-_CHUNK_BYTES = 2**22  # of simulated values; 340 cells of 32 x 32 with three phases in 32 bits
+_CHUNK_BYTES = 2**22  # of simulated values and fields in a chunk
 
 
 class Population:
@@ -40,7 +40,7 @@ class Population:
         kwargs: keyword arguments of the model.
         plate: name of the specimen plate, if not the innermost one of the compared sites.
         chunk_size: number of specimens simulated at a time; peak memory grows with it and not with the population.
-            Default: as many as make 4 MiB of simulated values.
+            Default: as many as make 4 MiB of simulated values and fields.
 
     Attributes:
         num_specimens: size of the population.
