@@ -19,9 +19,7 @@ def least_squares(residuals, jacobian):
         with np.errstate(all="ignore"):
             r, j = residuals(position), jacobian(position)
             size = len(r)
-            return Evaluation(
-                np.array(r @ r / size), j.T @ r / size, j.T @ j / size, np.zeros((2, 2)), np.array(1.0)
-            )
+            return Evaluation(np.array(r @ r / size), j.T @ r / size, j.T @ j / size, np.zeros((2, 2)), np.array(1.0))
 
     evaluate.seen = seen
     return evaluate

@@ -86,7 +86,7 @@ def fit_least_squares(
     level = LeastSquares(problem, part, *keys)
     tolerance = settings.tolerance if part == whole else max(settings.tolerance, _SCREENING_TOLERANCE)
     ends = [driver.descend(f"start {i}", level, start, tolerance) for i, start in enumerate(starts)]
-    floor = noise * (1 / problem.scale.num_specimens + 1 / part)
+    floor = noise * (1 / problem.num_data + 1 / part)
     groups = group_by_basin(ends, floor)
     failed = [Basin((i,), math.nan, part, {}, FAILED) for i, end in enumerate(ends) if end.status == FAILED]
     if not groups:
@@ -107,7 +107,7 @@ def fit_least_squares(
         end = driver.descend(f"polish {first}", level, ends[first].position, settings.tolerance)
         losses[first] = np.append(losses[first], end.losses)
         polished.append(end)
-    merged = group_by_basin(polished, noise * (1 / problem.scale.num_specimens + 1 / whole))
+    merged = group_by_basin(polished, noise * (1 / problem.num_data + 1 / whole))
     if not merged:
         raise RuntimeError(_advice(problem, np.array([ends[group[0]].position for group in chosen])))
     basins = [

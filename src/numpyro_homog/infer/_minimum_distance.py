@@ -1,5 +1,6 @@
 """Minimum-distance estimation of the parameters of a model from a population of measurements."""
 
+import copy
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -98,7 +99,24 @@ class MinimumDistance:
         self.plate, self.chunk_size = plate, chunk_size
         self.scale = CloudScale(data)
         self._data = {key: np.asarray(value) for key, value in data.items()}
-        self._cache: tuple[tuple, dict, Problem] | None = None
+        # The last problem and the arguments it was made for; estimators for other data share it.
+        self._cache: list[tuple[tuple, dict, Problem]] = []
+
+    def with_data(self, data: Mapping[str, Any]) -> "MinimumDistance":
+        """The same estimator for other data; runs on data of the same shapes compile nothing again.
+
+        Args:
+            data: as at construction, with the same keys.
+
+        Raises:
+            ValueError: if the data are unusable.
+        """
+        other = copy.copy(self)
+        other.scale = CloudScale(data)
+        other._data = {key: np.asarray(value) for key, value in data.items()}
+        if other.scale.names != self.scale.names or other.scale.event_shapes != self.scale.event_shapes:
+            other._cache = []
+        return other
 
     def run(
         self,
@@ -138,7 +156,7 @@ class MinimumDistance:
         if num_starts < 1:
             raise ValueError(f"num_starts must be at least 1; got {num_starts}.")
         problem = self._problem(args, kwargs)
-        problem.begin_run()
+        problem.begin_run(self.scale)
         rng_key = _typed(rng_key)
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
         prior = problem.prior_vectors(prior_key, max(num_starts, _NUM_PRIOR_DRAWS))
@@ -176,8 +194,8 @@ class MinimumDistance:
         return self._result(problem, outcome, noise, begin)
 
     def _problem(self, args, kwargs):
-        if self._cache is not None and not has_handlers():
-            old_args, old_kwargs, problem = self._cache
+        if self._cache and not has_handlers():
+            old_args, old_kwargs, problem = self._cache[0]
             if same_arguments(old_args, args) and same_arguments(old_kwargs, kwargs):
                 return problem
         population = Population(self.model, self.scale.keys, args, kwargs, plate=self.plate, chunk_size=self.chunk_size)
@@ -192,7 +210,7 @@ class MinimumDistance:
             )
         problem = Problem(population, self.scale, self.divergence)
         # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
-        self._cache = None if has_handlers() else (args, kwargs, problem)
+        self._cache[:] = [] if has_handlers() else [(args, kwargs, problem)]
         return problem
 
     def _result(self, problem: Problem, outcome: Outcome, noise: float, begin: float) -> MinimumDistanceResult:

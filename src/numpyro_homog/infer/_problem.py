@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,13 @@ class Costs:
         return compiled
 
 
+class Data(NamedTuple):
+    """Cloud of the data, shape (N, p), and the factors that bring simulated clouds into its scale, shape (p,)."""
+
+    cloud: jax.Array
+    rescale: jax.Array
+
+
 class Problem:
     """A population, data and a divergence, with everything that is compiled for them once.
 
@@ -60,14 +67,22 @@ class Problem:
 
     def __init__(self, population: Population, scale: CloudScale, divergence: AbstractDivergence):
         self.population, self.scale, self.divergence = population, scale, divergence
-        self.data_cloud = scale.data_cloud()
+        self.data = Data(scale.data_cloud(), jnp.ones(len(scale.scales), scale.data_cloud().dtype))
         self.labels = population.parameter_labels()
         self._compiled: dict[Any, Callable] = {}
         self.costs = Costs()
 
-    def begin_run(self) -> None:
-        """Start the counters of a new run; what is compiled is kept."""
+    def begin_run(self, scale: CloudScale) -> None:
+        """Start the counters of a new run, on data in this scale; what is compiled is kept."""
         self.costs = Costs()
+        cloud = scale.data_cloud()
+        # Simulations come in the scale that was compiled; one multiplication brings them into the scale of these data.
+        self.data = Data(cloud, jnp.asarray(self.scale.scales / scale.scales, cloud.dtype))
+
+    @property
+    def num_data(self) -> int:
+        """Number N of measured specimens."""
+        return self.data.cloud.shape[0]
 
     def call(self, name: Any, fn: Callable, *args: Any) -> Any:
         """Call `fn`, compiled once for each `name` and kind of arguments."""
@@ -76,10 +91,10 @@ class Problem:
             self._compiled[key] = self.costs.compiled(fn, *args)
         return self._compiled[key](*args)
 
-    def cloud(self, vector: jax.Array, rng_key: jax.Array, num_specimens: int) -> jax.Array:
+    def cloud(self, vector: jax.Array, rng_key: jax.Array, num_specimens: int, data: "Data") -> jax.Array:
         """Cloud of the first specimens at an unconstrained vector, shape (num_specimens, p); traceable."""
         population = self.population.resize(num_specimens)
-        return self.scale.cloud(population.simulate(population.from_vector(vector), rng_key))
+        return self.scale.cloud(population.simulate(population.from_vector(vector), rng_key)) * data.rescale
 
     def prior_vectors(self, rng_key: jax.Array, num_draws: int) -> np.ndarray:
         """Draws of the prior in unconstrained space, shape (num_draws, P)."""
@@ -115,17 +130,17 @@ class Problem:
 
         Measured between random halves of the data.
         """
-        num = self.data_cloud.shape[0]
+        num = self.num_data
 
-        def one_split(key):
-            order_key, divergence_key = jax.random.split(key)
-            shuffled = jax.random.permutation(order_key, self.data_cloud)
-            return self.divergence(shuffled[: num // 2], shuffled[num // 2 :], rng_key=divergence_key)
+        def splits(keys, cloud):
+            def one_split(key):
+                order_key, divergence_key = jax.random.split(key)
+                shuffled = jax.random.permutation(order_key, cloud)
+                return self.divergence(shuffled[: num // 2], shuffled[num // 2 :], rng_key=divergence_key)
 
-        def splits(keys):
             return jnp.mean(jax.lax.map(one_split, keys))
 
-        mean = self.call("noise", splits, jax.random.split(rng_key, _NUM_SPLITS))
+        mean = self.call("noise", splits, jax.random.split(rng_key, _NUM_SPLITS), self.data.cloud)
         return float(mean) / (1 / (num // 2) + 1 / (num - num // 2))
 
 
@@ -147,7 +162,7 @@ class LeastSquares:
     def __call__(self, position: np.ndarray) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
         (cloud, tangents), linearization = self.problem.call(
-            ("linearize", self.num_specimens), self._linearize, jnp.asarray(position), *self._keys
+            ("linearize", self.num_specimens), self._linearize, jnp.asarray(position), *self._keys, self.problem.data
         )
         self.problem.costs.add(self.num_specimens)
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
@@ -162,22 +177,24 @@ class LeastSquares:
             self._best = (np.inf, None, None)
             self(position)
         cloud, tangents = self._best[2]
-        values = self.problem.call(("influence", self.num_specimens), self._influence, cloud, tangents, self._keys[1])
+        values = self.problem.call(
+            ("influence", self.num_specimens), self._influence, cloud, tangents, self._keys[1], self.problem.data
+        )
         return np.asarray(values, float)
 
-    def _linearize(self, vector, simulation_key, divergence_key):
+    def _linearize(self, vector, simulation_key, divergence_key, data):
         def twice(v):
-            cloud = self.problem.cloud(v, simulation_key, self.num_specimens)
+            cloud = self.problem.cloud(v, simulation_key, self.num_specimens, data)
             return cloud, cloud
 
         # Value and Jacobian in one pass over the cells.
         tangents, cloud = jax.jacfwd(twice, has_aux=True)(vector)
         divergence = self._divergence
-        linear = divergence.linearize(cloud, tangents, self.problem.data_cloud, rng_key=divergence_key)
+        linear = divergence.linearize(cloud, tangents, data.cloud, rng_key=divergence_key)
         return (cloud, tangents), linear
 
-    def _influence(self, cloud, tangents, divergence_key):
-        return self._divergence.influence(cloud, tangents, self.problem.data_cloud, rng_key=divergence_key)
+    def _influence(self, cloud, tangents, divergence_key, data):
+        return self._divergence.influence(cloud, tangents, data.cloud, rng_key=divergence_key)
 
     @property
     def _divergence(self) -> AbstractLeastSquaresDivergence:

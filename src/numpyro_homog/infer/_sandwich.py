@@ -79,8 +79,8 @@ def describe_directions(directions: np.ndarray, labels: list[str]) -> tuple[str,
     described = []
     for direction in directions.T:
         direction = direction / np.linalg.norm(direction)
-        direction = direction * np.sign(direction[np.argmax(np.abs(direction))])
-        order = [i for i in np.argsort(-np.abs(direction), kind="stable") if abs(direction[i]) > 0.05]
+        order = np.flatnonzero(np.abs(direction) > 0.05)
+        direction = direction * np.sign(direction[order[0]])
         parts = [f"{'-' if direction[i] < 0 else '+'} {abs(direction[i]):.2f} {labels[i]}" for i in order]
         if len(order) == 1:
             parts = [labels[order[0]]]

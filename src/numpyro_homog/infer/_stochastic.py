@@ -72,7 +72,7 @@ def fit_stochastic(
     if level is None:
         groups = [[i] for i in order]
     else:
-        floor = noise * (1 / problem.scale.num_specimens + 1 / whole)
+        floor = noise * (1 / problem.num_data + 1 / whole)
         groups = sorted(group_by_basin(ends, floor), key=lambda group: min(tails[i] for i in group))
         groups = [sorted(group, key=lambda i: tails[i]) for group in groups]
     basins = [
@@ -93,15 +93,15 @@ def _descend(problem, settings, start, start_key, name, window, store, progress)
         vector, total, losses = jnp.asarray(saved["vector"]), saved["total"], saved["losses"]
         leaves = [jnp.asarray(saved[f"leaf {i}"]) for i in range(len(leaves))]
 
-    def step(vector, leaves, step_key):
+    def step(vector, leaves, step_key, data):
         simulation_key, divergence_key, batch_key = jax.random.split(step_key, 3)
-        data = problem.data_cloud
+        measured = data.cloud
         if settings.batch_size is not None:
-            data = data[jax.random.randint(batch_key, (settings.batch_size,), 0, data.shape[0])]
+            measured = measured[jax.random.randint(batch_key, (settings.batch_size,), 0, measured.shape[0])]
 
         def loss_fn(vector):
-            cloud = problem.cloud(vector, simulation_key, problem.population.num_specimens)
-            return problem.divergence(cloud, data, rng_key=divergence_key)
+            cloud = problem.cloud(vector, simulation_key, problem.population.num_specimens, data)
+            return problem.divergence(cloud, measured, rng_key=divergence_key)
 
         loss, gradient = jax.value_and_grad(loss_fn)(vector)
         state = jax.tree.unflatten(structure, leaves)
@@ -112,7 +112,9 @@ def _descend(problem, settings, start, start_key, name, window, store, progress)
         return new_vector, new_leaves, jnp.where(good, loss, jnp.nan)
 
     for i in range(len(losses), settings.num_steps):
-        vector, leaves, loss = problem.call("step", step, vector, leaves, jax.random.fold_in(start_key, i))
+        vector, leaves, loss = problem.call(
+            "step", step, vector, leaves, jax.random.fold_in(start_key, i), problem.data
+        )
         problem.costs.add(problem.population.num_specimens)
         losses = np.append(losses, float(loss))
         if i >= settings.num_steps - window:
@@ -128,12 +130,12 @@ def _evaluate(problem, level, position, simulation_key, divergence_key):
     if level is not None:
         return level(position)
 
-    def value(vector, simulation_key, divergence_key):
-        cloud = problem.cloud(vector, simulation_key, problem.population.num_specimens)
-        return problem.divergence(cloud, problem.data_cloud, rng_key=divergence_key)
+    def value(vector, simulation_key, divergence_key, data):
+        cloud = problem.cloud(vector, simulation_key, problem.population.num_specimens, data)
+        return problem.divergence(cloud, data.cloud, rng_key=divergence_key)
 
     problem.costs.add(problem.population.num_specimens)
-    loss = problem.call("value", value, jnp.asarray(position), simulation_key, divergence_key)
+    loss = problem.call("value", value, jnp.asarray(position), simulation_key, divergence_key, problem.data)
     return _NOTHING._replace(value=np.asarray(loss, float))
 
 
