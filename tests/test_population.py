@@ -88,7 +88,7 @@ def test_prior_samples_vary_with_the_key_and_solve_nothing():
 
 
 class RaisingCellThatTellsItsShape(RaisingCell):
-    def compute_effective(self, field, *, throw):
+    def compute_effective(self, field, *, throw=True, progress=False):
         def fail(x):
             raise RuntimeError("the solver was called")
 

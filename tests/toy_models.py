@@ -17,7 +17,7 @@ TRUTH = {"mu": 0.3, "sigma": 0.5}
 class RaisingCell(AbstractCell):
     """A cell that must never be asked: computing it, even abstractly, raises."""
 
-    def compute_effective(self, field, *, throw):
+    def compute_effective(self, field, *, throw=True, progress=False):
         raise RuntimeError("the solver was called")
 
 
@@ -26,7 +26,7 @@ class CountingCell(AbstractCell):
 
     counts: list
 
-    def compute_effective(self, field, *, throw):
+    def compute_effective(self, field, *, throw=True, progress=False):
         def count(x):
             self.counts.append(1)
             return np.asarray(x)

@@ -16,9 +16,9 @@ from .homogenization import CellProblem as CellProblem
 from .homogenization import CellSolution as CellSolution
 from .homogenization import CheckerboardCell as CheckerboardCell
 from .homogenization import Conductivity as Conductivity
-from .homogenization import effective_tensor as effective_tensor
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import Periodic as Periodic
+from .homogenization import effective_tensor as effective_tensor
 from .homogenization import solve_cell as solve_cell
 from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult

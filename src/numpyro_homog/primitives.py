@@ -47,13 +47,15 @@ def homogenize(
     Costs one batched solve (`num_realizations` of them); derivatives of first order cost none.
     """
     if not isinstance(name, str):
-        raise TypeError(f"homogenize expects a site name first; got {type(name).__name__}. The pure function is effective_tensor.")
+        raise TypeError(
+            f"homogenize expects a site name first; got {type(name).__name__}. The pure function is effective_tensor."
+        )
     if (inputs is None) != (num_realizations is None) or (inputs is not None) != callable(field):
         raise ValueError(
             "homogenize takes either a field, or a function field_fn(rng_key, *inputs) with both inputs=(...) and"
             " num_realizations=...."
         )
-    if inputs is None:
+    if inputs is None or num_realizations is None:
         inputs = (field,)
 
         def fn(*, throw=True):
@@ -62,7 +64,9 @@ def homogenize(
     else:
         rng_key = numpyro.prng_key()
         if rng_key is None:
-            raise ValueError(f"homogenize('{name}', ...) draws realisations: seed the model with handlers.seed(model, rng_key).")
+            raise ValueError(
+                f"homogenize('{name}', ...) draws realisations: seed the model with handlers.seed(model, rng_key)."
+            )
 
         def fn(*, throw=True):
             keys = jax.random.split(rng_key, num_realizations)

@@ -2,13 +2,13 @@
 
 from ._analytic import CheckerboardCell as CheckerboardCell
 from ._analytic import LaminateCell as LaminateCell
-from ._effective import AbstractCell as AbstractCell
-from ._effective import effective_tensor as effective_tensor
 from ._boundary import AbstractBoundary as AbstractBoundary
 from ._boundary import Periodic as Periodic
 from ._cell import CellProblem as CellProblem
 from ._cell import CellSolution as CellSolution
 from ._cell import solve_cell as solve_cell
+from ._effective import AbstractCell as AbstractCell
+from ._effective import effective_tensor as effective_tensor
 from ._law import AbstractLaw as AbstractLaw
 from ._law import Coefficients as Coefficients
 from ._law import Conductivity as Conductivity

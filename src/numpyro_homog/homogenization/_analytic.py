@@ -19,15 +19,19 @@ class LaminateCell(AbstractCell):
     """
 
     def compute_effective(
-        self, field: tuple[Float[Array, "*#batch J"], Float[Array, "*#batch J"]], *, throw: bool
+        self,
+        field: tuple[Float[Array, "*#batch J"], Float[Array, "*#batch J"]],
+        *,
+        throw: bool = True,
+        progress: bool = False,
     ) -> Float[Array, "*batch 1 1"]:
         if not isinstance(field, tuple) or len(field) != 2:
             raise ValueError("LaminateCell expects the pair (fractions, kappa), each of shape (*batch, J).")
         fractions, kappa = (jnp.asarray(part) for part in field)
         if fractions.shape[-1:] != kappa.shape[-1:] or fractions.ndim == 0:
             raise ValueError(
-                f"fractions has shape {fractions.shape} and kappa {kappa.shape}; the last axis of both must be the number"
-                " of phases."
+                f"fractions has shape {fractions.shape} and kappa {kappa.shape}; the last axis of both must be the"
+                " number of phases."
             )
         num_batch = max(fractions.ndim, kappa.ndim) - 1
         fractions, kappa = (x.reshape((1,) * (num_batch + 1 - x.ndim) + x.shape) for x in (fractions, kappa))
@@ -51,7 +55,9 @@ class CheckerboardCell(AbstractCell):
         Phys. 42 (2001).
     """
 
-    def compute_effective(self, field: Float[Array, "*batch 4"], *, throw: bool) -> Float[Array, "*batch 2 2"]:
+    def compute_effective(
+        self, field: Float[Array, "*batch 4"], *, throw: bool = True, progress: bool = False
+    ) -> Float[Array, "*batch 2 2"]:
         s = jnp.asarray(field)
         if s.shape[-1:] != (4,):
             raise ValueError(f"CheckerboardCell expects conductivities of shape (*batch, 4); got shape {s.shape}.")
@@ -68,6 +74,8 @@ class CheckerboardCell(AbstractCell):
 def _reject(effective, bad, throw):
     if throw:
         return eqx.error_if(
-            effective, bad, "A coefficient is zero, negative or not finite; closed-form cells need positive coefficients."
+            effective,
+            bad,
+            "A coefficient is zero, negative or not finite; closed-form cells need positive coefficients.",
         )
     return jnp.where(bad[..., None, None], jnp.nan, effective)

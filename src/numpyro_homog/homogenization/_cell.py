@@ -12,8 +12,9 @@ from .._results import RESULTS
 from ..grids import Grid
 from ._boundary import AbstractBoundary
 from ._effective import AbstractCell
+from ._host import is_traced, map_slices
 from ._law import AbstractLaw
-from ._solve import Discretization, assemble, corrector, energy_tensor
+from ._solve import VOXELS_PER_CHUNK, Discretization, assemble, corrector, energy_tensor
 
 
 class CellProblem(AbstractCell):
@@ -37,8 +38,8 @@ class CellProblem(AbstractCell):
     "How accurate is my tensor?" in the documentation.
 
     References:
-        Moulinec and Suquet, CMAME 157 (1998), for the preconditioner by a homogeneous reference medium; Schneider, Merkert
-        and Kabel, IJNME 109 (2017), for its use with finite elements.
+        Moulinec and Suquet, CMAME 157 (1998), for the preconditioner by a homogeneous reference medium; Schneider,
+        Merkert and Kabel, IJNME 109 (2017), for its use with finite elements.
 
     Example:
         >>> cell = CellProblem(Grid((32, 32)), Conductivity(), Periodic())
@@ -67,8 +68,17 @@ class CellProblem(AbstractCell):
         self.grid, self.law, self.boundary = grid, law, boundary
         self.tolerance, self.max_iterations = float(tolerance), int(max_iterations)
 
-    def compute_effective(self, field: PyTree, *, throw: bool) -> Float[Array, "*batch d d"]:
-        effective, result = _compute_effective(self, field)
+    def compute_effective(
+        self, field: PyTree, *, throw: bool = True, progress: bool = False
+    ) -> Float[Array, "*batch d d"]:
+        if is_traced(field):
+            if progress:
+                raise ValueError("progress=True needs concrete arrays; under jit, grad or vmap leave it out.")
+            effective, result = _compute_effective(self, field)
+        else:
+            batch = jax.eval_shape(lambda x: self.law.coefficients(x, self.grid), field).batch
+            smallest = 2 * VOXELS_PER_CHUNK // self.grid.num_voxels
+            effective, result = map_slices(_compute_effective, self, field, batch, smallest=smallest, progress=progress)
         return _raise_if_failed(effective, result) if throw else effective
 
 
@@ -172,5 +182,6 @@ def _raise_if_failed(effective, result):
         return effective
     members = np.argwhere(failed)
     shown = ", ".join(str(tuple(member.tolist())) for member in members[:5])
-    first = RESULTS[jax.tree.map(lambda value: value[tuple(members[0])], result)]
-    raise RuntimeError(f"{first} Failed members: {len(members)} of {np.size(failed)}, the first at index {shown}.")
+    first = jax.tree.map(lambda value: value[tuple(members[0])], result)
+    advice = RESULTS[first]  # type: ignore[type-arg, valid-type]
+    raise RuntimeError(f"{advice} Failed members: {len(members)} of {np.size(failed)}, the first at index {shown}.")

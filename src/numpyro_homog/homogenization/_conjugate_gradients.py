@@ -16,14 +16,14 @@ class Iterations(NamedTuple):
         energy: b' A^-1 b as far as it has been found (a lower bound that grows with the iterations).
         bound: upper bound of the squared energy norm of the error of the solution.
         residual: norm of the residual relative to the load, in the norm of the preconditioner.
-        count: number of iterations.
+        num_iterations: number of iterations.
     """
 
     solution: Float[Array, "..."]
     energy: Float[Array, "batch loads"]
     bound: Float[Array, "batch loads"]
     residual: Float[Array, "batch loads"]
-    count: Int[Array, "batch loads"]
+    num_iterations: Int[Array, "batch loads"]
 
 
 def conjugate_gradients(

@@ -14,11 +14,15 @@ class AbstractCell(eqx.Module):
     """
 
     @abc.abstractmethod
-    def compute_effective(self, field: PyTree, *, throw: bool) -> Float[Array, "*batch d d"]:
+    def compute_effective(
+        self, field: PyTree, *, throw: bool = True, progress: bool = False
+    ) -> Float[Array, "*batch d d"]:
         """Effective tensors of `field`; members that fail raise if `throw`, and are NaN otherwise."""
 
 
-def effective_tensor(cell: AbstractCell, field: PyTree, *, throw: bool = True) -> Float[Array, "*batch d d"]:
+def effective_tensor(
+    cell: AbstractCell, field: PyTree, *, throw: bool = True, progress: bool = False
+) -> Float[Array, "*batch d d"]:
     """Effective tensor of a cell, batched and differentiable in the field.
 
     Args:
@@ -27,6 +31,7 @@ def effective_tensor(cell: AbstractCell, field: PyTree, *, throw: bool = True) -
             or (*batch, *grid, d, d) (anisotropic, symmetric positive definite), > 0.
         throw: raise if a member fails (bad coefficient, solver not converged). With False its tensor is NaN, for
             samplers and optimisers that reject the point.
+        progress: show a progress bar; only outside of JAX transformations, and of no effect for closed-form cells.
 
     Returns:
         Effective tensors, shape (*batch, d, d), in the unit of the field.
@@ -34,5 +39,11 @@ def effective_tensor(cell: AbstractCell, field: PyTree, *, throw: bool = True) -
     Raises:
         ValueError: at call or trace time, if the shape or type of `field` does not fit the cell.
         RuntimeError: at run time, also under `jax.jit`, if a member fails and `throw` is true.
+
+    Outside of transformations a large batch is cut into slices, so that memory is that of the field and of a few
+    slices (NumPy arrays and memory maps are read slice by slice), and on a CPU the slices use all cores. Under
+    `jax.jit` one core computes, chunk by chunk: the working memory does not grow with the batch either. The first
+    derivative costs no further solve; reverse mode keeps the sensitivities of all voxels, as large as d (d + 1) / 2
+    copies of the field.
     """
-    return cell.compute_effective(field, throw=throw)
+    return cell.compute_effective(field, throw=throw, progress=progress)

@@ -59,7 +59,7 @@ def _quiet_jax_fem():
     JAX-FEM prints a banner, turns on 64-bit mode, changes loggers and NumPy's print options, and imports gmsh, which
     fails on machines without libGL. A stand-in gmsh loads the real one when, and only when, somebody uses it.
     """
-    x64, print_options = jax.config.jax_enable_x64, np.get_printoptions()
+    x64, print_options = jax.config.read("jax_enable_x64"), np.get_printoptions()
     levels = {name: logging.getLogger(name).level for name in ("jax", "tensorflow", "jax_fem")}
     fresh_gmsh = "gmsh" not in sys.modules
     if fresh_gmsh:
@@ -75,7 +75,7 @@ def _quiet_jax_fem():
         np.set_printoptions(**print_options)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-        if jax.config.jax_enable_x64 != x64:
+        if jax.config.read("jax_enable_x64") != x64:
             jax.config.update("jax_enable_x64", x64)
 
 

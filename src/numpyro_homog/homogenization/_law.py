@@ -5,10 +5,10 @@ import abc
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from ..grids import Grid
-from ..tensors import least_eigenvalue
 
 
 class Coefficients(eqx.Module):
@@ -100,20 +100,37 @@ class Conductivity(AbstractLaw):
                 f"field has shape {field.shape} but cell.grid is {grid.shape}; expected (*batch, *grid) or"
                 f" (*batch, *grid, {d}, {d}): pass a field on cell.grid or build the cell with the grid of the field."
             )
-        eigenvalue = least_eigenvalue(field)
-        trace = jnp.trace(field, axis1=-2, axis2=-1)
-        least, greatest = jnp.min(eigenvalue, axis=space), jnp.max(trace - (d - 1) * eigenvalue, axis=space)
-        asymmetry = jnp.max(jnp.abs(field - jnp.swapaxes(field, -1, -2)), axis=(*(s - 2 for s in space), -2, -1))
-        tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
-        valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0) & (asymmetry <= tolerance * greatest)
-        pairs = [(i, j) for i in range(d) for j in range(i, d)]
-        values = jnp.stack([(field[..., i, j] + field[..., j, i]) / 2 for i, j in pairs], axis=-d - 1)
-        bases = []
-        for i, j in pairs:
-            basis = np.zeros((d, d))
-            basis[i, j] = basis[j, i] = 1.0
-            bases.append(_freeze(basis))
-        return Coefficients(values, tuple(bases), least, greatest, valid)
+        return _tensor_coefficients(field, grid)
+
+
+def _tensor_coefficients(field, grid):
+    d, space = grid.ndim, tuple(range(-grid.ndim, 0))
+    # One transposition to contiguous components; everything after it is elementwise.
+    components = lax.optimization_barrier(jnp.moveaxis(field, (-2, -1), (-d - 2, -d - 1)))
+    entry = {(i, j): components[(..., i, j) + d * (slice(None),)] for i in range(d) for j in range(d)}
+    smallest, largest = _principal_values(lax.stop_gradient(components), d)
+    least, greatest = jnp.min(smallest, axis=space), jnp.max(largest, axis=space)
+    pairs = [(i, j) for i in range(d) for j in range(i, d)]
+    asymmetry = [jnp.max(jnp.abs(entry[i, j] - entry[j, i]), axis=space) for i, j in pairs if i < j]
+    tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
+    valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
+    for difference in asymmetry:
+        valid = valid & (difference <= tolerance * greatest)
+    values = jnp.stack([(entry[i, j] + entry[j, i]) / 2 for i, j in pairs], axis=-d - 1)
+    bases = np.zeros((len(pairs), d, d))
+    for basis, (i, j) in zip(bases, pairs, strict=True):
+        basis[i, j] = basis[j, i] = 1.0
+    return Coefficients(values, tuple(map(_freeze, bases)), least, greatest, valid)
+
+
+def _principal_values(components, d):
+    """Least and greatest eigenvalue of symmetric tensors with components (*batch, d, d, *grid)."""
+    if d == 2:
+        first, second, mixed = (components[..., i, j, :, :] for i, j in ((0, 0), (1, 1), (0, 1)))
+        centre, radius = (first + second) / 2, jnp.sqrt(((first - second) / 2) ** 2 + mixed**2)
+        return centre - radius, centre + radius
+    values = jnp.linalg.eigvalsh(jnp.moveaxis(components, (-d - 2, -d - 1), (-2, -1)))
+    return values[..., 0], values[..., -1]
 
 
 def _as_real_array(field):

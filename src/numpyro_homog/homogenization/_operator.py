@@ -44,8 +44,8 @@ class VoxelOperator(NamedTuple):
         num_components = unknown.shape[2]
         steps = {tuple((second - first).tolist()) for first in self.corners for second in self.corners}
         differences = {
-            (step, l): _shifted(padded, step, shape, l) - _shifted(padded, (0,) * len(shape), shape, l)
-            for step, l in itertools.product(sorted(steps), range(num_components))
+            (step, j): _shifted(padded, step, shape, j) - _shifted(padded, (0,) * len(shape), shape, j)
+            for step, j in itertools.product(sorted(steps), range(num_components))
             if any(step)
         }
         rows = []
@@ -53,9 +53,9 @@ class VoxelOperator(NamedTuple):
             row = jnp.zeros((), unknown.dtype)
             for (a, corner), c in itertools.product(enumerate(self.corners), range(len(self.matrices))):
                 flux = jnp.zeros((), unknown.dtype)
-                for (step, l), difference in differences.items():
+                for (step, j), difference in differences.items():
                     node = np.flatnonzero(np.all(self.corners - corner == step, axis=1))
-                    weight = float(self.matrices[c, a, k, node[0], l]) if len(node) else 0.0
+                    weight = float(self.matrices[c, a, k, node[0], j]) if len(node) else 0.0
                     flux = flux + weight * difference if weight else flux
                 row = row + _shifted(halo_values, -corner, shape, c) * flux
             rows.append(row)
@@ -66,7 +66,7 @@ class VoxelOperator(NamedTuple):
         forces = np.einsum("cakbl,mbl->cmak", self.matrices, self.affine)
         loads = []
         for m, k in itertools.product(range(forces.shape[1]), range(forces.shape[3])):
-            entry = 0.0
+            entry = jnp.zeros((), halo_values.dtype)
             for (a, corner), c in itertools.product(enumerate(self.corners), range(forces.shape[0])):
                 if abs(forces[c, m, a, k]) > 1e-14 * np.abs(forces).max():
                     entry = entry - float(forces[c, m, a, k]) * _shifted(halo_values, -corner, shape, c)
@@ -104,7 +104,7 @@ class VoxelOperator(NamedTuple):
                     energy = energy + float(matrix[i, j]) * differences[m][i] * differences[n][j]
                 energies.append(energy)
         energies = lax.optimization_barrier(jnp.stack(energies, axis=1))
-        return energies.reshape(energies.shape[0], len(self.matrices), -1, *shape)
+        return energies.reshape(energies.shape[0], len(self.matrices), len(load_pairs(num_loads)), *shape)
 
 
 def load_pairs(num_loads: int) -> list[tuple[int, int]]:

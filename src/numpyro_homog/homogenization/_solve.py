@@ -16,7 +16,7 @@ from ._law import AbstractLaw, Coefficients
 from ._operator import VoxelOperator, load_pairs, pad_coefficients, voxel_operator
 from ._preconditioner import apply_inverse, inverse_symbol
 
-_VOXELS_PER_CHUNK = 16384
+VOXELS_PER_CHUNK = 16384
 
 
 class Discretization(NamedTuple):
@@ -34,7 +34,7 @@ class Discretization(NamedTuple):
 
     @property
     def chunk(self) -> int:
-        return max(1, _VOXELS_PER_CHUNK // self.grid.num_voxels)
+        return max(1, VOXELS_PER_CHUNK // self.grid.num_voxels)
 
 
 _operator = functools.lru_cache(maxsize=64)(voxel_operator)
@@ -199,7 +199,7 @@ def _contrast(coefficients):
 
 
 def _diagnostics(iterations, error):
-    return Diagnostics(iterations.count, iterations.residual, error)
+    return Diagnostics(iterations.num_iterations, iterations.residual, error)
 
 
 def _zero_tangents(tree):

@@ -1,0 +1,90 @@
+"""Long batches outside of JAX transformations: slices over the cores, with a progress bar."""
+
+import concurrent.futures
+import functools
+import math
+import os
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+_LARGEST_SLICE = 2048
+
+
+def is_traced(tree: PyTree) -> bool:
+    """Whether any leaf is being traced by a JAX transformation."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def map_slices(
+    fn: Callable, cell: PyTree, arrays: PyTree, batch: tuple[int, ...], *, smallest: int, progress: bool = False
+) -> PyTree:
+    """`fn(cell, arrays)` in slices of the batch axes, in parallel on the cores of a CPU.
+
+    All slices have one size (the last one overlaps its neighbour) and share one compiled program.
+
+    Args:
+        fn: jitted function of arrays (*batch, ...) that returns arrays (*batch, ...), each member on its own.
+        cell: hashable first argument of `fn`.
+        arrays: concrete arrays whose leading axes are `batch`.
+        batch: the batch axes.
+        smallest: slices shorter than this do not pay.
+        progress: show a progress bar.
+    """
+    total = math.prod(batch)
+    workers = num_workers()
+    size = min(_LARGEST_SLICE, max(math.ceil(total / workers), smallest, 1))
+    if size >= total:
+        return fn(cell, arrays)
+    leaves, structure = jax.tree.flatten(arrays)
+    flat = [leaf.reshape(total, *leaf.shape[len(batch) :]) for leaf in leaves]
+    starts = [min(start, total - size) for start in range(0, total, size)]
+
+    def cut(start):
+        return [jnp.asarray(leaf[start : start + size]) for leaf in flat]
+
+    compiled = _compile(fn, cell, structure, tuple((part.shape, part.dtype) for part in cut(0)))
+
+    def run(start):
+        return jax.block_until_ready(compiled(cell, jax.tree.unflatten(structure, cut(start))))
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        parts = list(_show(pool.map(run, starts), len(starts), size, total, progress))
+    last = starts[-1] - size * (len(starts) - 1)
+    parts[-1] = jax.tree.map(lambda a: a[-last:] if last else a, parts[-1])
+    return jax.tree.map(lambda *a: _join(a, batch), *parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(fn, cell, structure, signature):
+    """The program of `fn` for slices of one shape, made once and before the threads start."""
+    arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
+    return fn.lower(cell, arrays).compile()
+
+
+def num_workers() -> int:
+    """Threads worth using: the cores of this process on a CPU, one on an accelerator."""
+    if jax.default_backend() != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _join(parts, batch):
+    joined = jnp.concatenate(parts)
+    return joined.reshape(*batch, *joined.shape[1:])
+
+
+def _show(results, num_slices, size, total, progress):
+    if not progress:
+        yield from results
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="cell") as bar:
+        for index, result in enumerate(results):
+            bar.update(size if index < num_slices - 1 else total - size * index)
+            yield result
