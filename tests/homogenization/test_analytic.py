@@ -138,7 +138,7 @@ def test_the_laminate_refuses_fractions_that_are_not_fractions():
 
 def test_closed_forms_say_what_shape_they_expect():
     # The shape check of the test configuration comes first, and is a TypeError.
-    with pytest.raises((ValueError, TypeError), match="batch,? 4"):
+    with pytest.raises((ValueError, TypeError), match=r"\*batch"):
         nh.effective_tensor(nh.CheckerboardCell(), jnp.ones(3))
-    with pytest.raises(ValueError, match="last axis of both"):
+    with pytest.raises((ValueError, TypeError), match=r"last axis of both|\*#batch"):
         nh.effective_tensor(nh.LaminateCell(), (jnp.ones(3), jnp.ones(2)))
