@@ -11,6 +11,7 @@ import itertools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from numpyro_homog.grids import Grid
@@ -78,7 +79,7 @@ def voxel_fractions(
     values, slopes = _tangent_planes(seeds, delays, grid, distance, smooth=True)
     unit = min(grid.spacing)
     scaled = [slope * jnp.asarray(h / unit, slope.dtype) for slope, h in zip(slopes, grid.spacing, strict=True)]
-    return jnp.stack(_areas(values / jnp.asarray(unit, values.dtype), *scaled), axis=-1)
+    return _areas(values / jnp.asarray(unit, values.dtype), *scaled)
 
 
 def voxel_labels(
@@ -106,9 +107,9 @@ def _tangent_planes(seeds, delays, grid, distance, smooth):
         displacement.append(offset.reshape(shape))
         factors.append(factor.reshape(shape))
     full = displacement[0].shape[:-d] + grid.shape
-    displacement = tuple(jnp.broadcast_to(component, full) for component in displacement)
+    components = tuple(jnp.broadcast_to(component, full) for component in displacement)
     tip = _TIP * min(grid.spacing) if smooth else 0.0
-    values, slopes = distance.value_and_slopes(displacement, tip)
+    values, slopes = distance.value_and_slopes(components, tip)
     w = jnp.moveaxis(delays, -1, 0)
     values = values + w.reshape(w.shape + (1,) * d)
     return values, [slope * jnp.broadcast_to(factor, full) for slope, factor in zip(slopes, factors, strict=True)]
@@ -126,85 +127,99 @@ def _fold(offset, length, h):
     return offset - jnp.sign(offset) * excess, (3 * t - t**3) / 2
 
 
-def _sides(values, slopes_x, slopes_y):
-    """For each pair j < k: the edge that j and k share within the voxel, and the linear function that is >= 0 on j."""
-    num, dtype = values.shape[0], values.dtype
-    tiny = 4 * jnp.finfo(dtype).eps
-    half = jnp.asarray(0.5, dtype)
-    linear, pairs = {}, list(itertools.combinations(range(num), 2))
-    for j, k in pairs:
-        linear[j, k] = tuple(plane[k] - plane[j] for plane in (values, slopes_x, slopes_y))
-        linear[k, j] = tuple(-coefficient for coefficient in linear[j, k])
+def _pairs(num):
+    return np.array(list(itertools.combinations(range(num), 2)), dtype=np.int32).reshape(-1, 2)
 
-    def reciprocal(x):
-        return 1 / jnp.where(jnp.abs(x) < tiny, jnp.where(x < 0, -tiny, tiny), x)
 
-    sides = {}
-    for j, k in pairs:
-        c, a, b = linear[j, k]
+def _reciprocal(x):
+    tiny = 4 * jnp.finfo(x.dtype).eps
+    return 1 / jnp.where(jnp.abs(x) < tiny, jnp.where(x < 0, -tiny, tiny), x)
+
+
+def _edges(values, slopes_x, slopes_y):
+    """For each pair of planes j < k: the edge that their regions share within the unit square about 0.
+
+    Three arrays of shape (pairs, *voxels): the length of the edge divided by |(a, b)|, and the coordinates of its
+    middle. There c + a x + b y, plane k minus plane j, is positive on the side of j. A loop over the pairs, and not one
+    expression: XLA would fuse that one with its consumers and repeat it in each of them.
+    """
+    num, half = values.shape[0], jnp.asarray(0.5, values.dtype)
+    tiny = 4 * jnp.finfo(values.dtype).eps
+    pairs = _pairs(num)
+    others = np.array([[i for i in range(num) if i not in pair] for pair in pairs], np.int32)
+
+    def edge(indices):
+        j, k, rest = indices
+
+        def minus_j(i):
+            return tuple(p[i] - p[j] for p in (values, slopes_x, slopes_y))
+
+        c, a, b = minus_j(k)
         q = a**2 + b**2
         scale = -c / jnp.maximum(q, tiny**2)
         x0, y0 = scale * a, scale * b
-        inv_a, inv_b = reciprocal(a), reciprocal(b)
+        inv_a, inv_b = _reciprocal(a), _reciprocal(b)
         # Points of the line are (x0 - b t, y0 + a t); both coordinates stay within [-1/2, 1/2].
         low = jnp.maximum(x0 * inv_b - half * jnp.abs(inv_b), -y0 * inv_a - half * jnp.abs(inv_a))
         high = jnp.minimum(x0 * inv_b + half * jnp.abs(inv_b), -y0 * inv_a + half * jnp.abs(inv_a))
-        for other in range(num):
-            if other in (j, k):
-                continue
-            c2, a2, b2 = linear[j, other]
+        for i in range(num - 2):
+            c2, a2, b2 = minus_j(rest[i])
             rate = b2 * a - a2 * b
-            bound = -(c2 + a2 * x0 + b2 * y0) * reciprocal(rate)
+            bound = -(c2 + a2 * x0 + b2 * y0) * _reciprocal(rate)
             low = jnp.where(rate < 0, low, jnp.maximum(low, bound))
             high = jnp.where(rate < 0, jnp.minimum(high, bound), high)
         extent = jnp.where(q > tiny**2, jnp.maximum(high - low, 0), jnp.zeros_like(q))
         middle = (low + high) / 2
-        sides[j, k] = (linear[j, k], inv_b, extent, (x0 - b * middle, y0 + a * middle))
-    return sides
+        return extent, x0 - b * middle, y0 + a * middle
+
+    return jax.lax.map(edge, (pairs[:, 0], pairs[:, 1], others))
 
 
 @jax.custom_jvp
 def _areas(values, slopes_x, slopes_y):
-    """Areas of the regions of the unit square about 0 in which each of J planes is the lowest; a list of J arrays.
+    """Areas, shape (*voxels, J), of the regions of the unit square about 0 in which each of J planes is the lowest.
 
     Divergence theorem with the field (x + 1/2, 0), whose flux leaves through the interfaces and the right edge only.
     """
     num, half = values.shape[0], jnp.asarray(0.5, values.dtype)
-    sides = _sides(values, slopes_x, slopes_y)
-    low, high = [jnp.full_like(values[0], -0.5)] * num, [jnp.full_like(values[0], 0.5)] * num
-    flux = [jnp.zeros_like(values[0])] * num
-    for (j, k), ((c, a, _), inv_b, extent, (x, _)) in sides.items():
-        bound = -(c + half * a) * inv_b
-        below = inv_b < 0  # on the right edge j lies below the bound and k above; or the other way round
-        high[j] = jnp.where(below, jnp.minimum(high[j], bound), high[j])
-        low[k] = jnp.where(below, jnp.maximum(low[k], bound), low[k])
-        low[j] = jnp.where(below, low[j], jnp.maximum(low[j], bound))
-        high[k] = jnp.where(below, high[k], jnp.minimum(high[k], bound))
-        through = (x + half) * a * extent
-        flux[j], flux[k] = flux[j] - through, flux[k] + through
-    lengths = [jnp.maximum(upper - lower, 0) for lower, upper in zip(low, high, strict=True)]
-    areas = [jnp.maximum(length + leaving, 0) for length, leaving in zip(lengths, flux, strict=True)]
-    total = sum(areas[1:], areas[0])
-    return [area / total for area in areas]
+    if num == 1:
+        return jnp.ones_like(values[0])[..., None]
+    extent, x, _ = _edges(values, slopes_x, slopes_y)
+    others = np.array([[k for k in range(num) if k != j] for j in range(num)], np.int32)
+    which = {pair: i for i, pair in enumerate(map(tuple, _pairs(num)))}
+    shared = np.array([[which[min(j, k), max(j, k)] for k in row] for j, row in enumerate(others)], np.int32)
+
+    def region(indices):
+        j, rest, edges = indices
+        low, high, flux = jnp.full_like(values[0], -half), jnp.full_like(values[0], half), jnp.zeros_like(values[0])
+        for i in range(num - 1):
+            c, a, b = (p[rest[i]] - p[j] for p in (values, slopes_x, slopes_y))
+            bound = -(c + half * a) * _reciprocal(b)  # the part of the right edge on j's side of the line
+            low = jnp.where(b < 0, low, jnp.maximum(low, bound))
+            high = jnp.where(b < 0, jnp.minimum(high, bound), high)
+            flux = flux - (x[edges[i]] + half) * a * extent[edges[i]]
+        return jnp.maximum(jnp.maximum(high - low, 0) + flux, 0)
+
+    areas = jax.lax.map(region, (np.arange(num, dtype=np.int32), others, shared))
+    return jnp.moveaxis(areas / jnp.sum(areas, axis=0, keepdims=True), 0, -1)  # the sum is one, but for rounding
 
 
 def _areas_jvp(primals, tangents):
     """An area changes by the integral, over its edges, of the change of the linear function that bounds it."""
-    sides = _sides(*primals)
     areas = _areas(*primals)
-    changes: list[Array | None] = [None] * primals[0].shape[0]
-    for (j, k), (_, _, extent, middle) in sides.items():
-        moments = (None, *middle)
-        change = None
-        for tangent, moment in zip(tangents, moments, strict=True):
+    num = areas.shape[-1]
+    if num == 1:
+        return areas, jnp.zeros_like(areas)
+    extent, x, y = _edges(*primals)
+    changes = [jnp.zeros_like(areas[..., 0])] * num
+    for i, (j, k) in enumerate(_pairs(num)):
+        for tangent, moment in zip(tangents, (None, x, y), strict=True):
             if isinstance(tangent, jax.custom_derivatives.SymbolicZero):
                 continue
-            term = tangent[k] - tangent[j] if moment is None else (tangent[k] - tangent[j]) * moment
-            change = term if change is None else change + term
-        if change is not None:
-            changes[j] = change * extent if changes[j] is None else changes[j] + change * extent
-            changes[k] = -change * extent if changes[k] is None else changes[k] - change * extent
-    return areas, [jnp.zeros_like(primals[0][0]) if change is None else change for change in changes]
+            gain = extent[i] * (tangent[k] - tangent[j])
+            gain = gain if moment is None else gain * moment[i]
+            changes[j], changes[k] = changes[j] + gain, changes[k] - gain
+    return areas, jnp.stack(changes, axis=-1)
 
 
 _areas.defjvp(_areas_jvp, symbolic_zeros=True)

@@ -147,12 +147,17 @@ def _directions(values, spacing):
     d, dtype = len(spacing), values.dtype
     eps = jnp.asarray(jnp.finfo(dtype).eps, dtype)
     axes = tuple(range(values.ndim - d, values.ndim))
+    for axis in axes:
+        first = jax.lax.slice_in_dim(values, 0, 1, axis=axis)
+        last = jax.lax.slice_in_dim(values, values.shape[axis] - 1, values.shape[axis], axis=axis)
+        values = jnp.concatenate([last, values, first], axis=axis)
     gradient = []
     for i, axis in enumerate(axes):
-        component = (values - _shift(values, axis, 1)) * jnp.asarray(min(spacing) / spacing[i], dtype)
+        lower, upper = _neighbours(values, axis)
+        component = (upper - lower) * jnp.asarray(min(spacing) / spacing[i], dtype)
         for other in axes:
             if other != axis:
-                component = (component + _shift(component, other, 1)) / 2
+                component = sum(_neighbours(component, other)) / 2
         gradient.append(component)
     inverse_norm = jax.lax.rsqrt(sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2)
     moments = {}
@@ -160,18 +165,16 @@ def _directions(values, spacing):
         for j in range(i, d):
             moment = gradient[i] * gradient[j] * inverse_norm
             for axis in axes:
-                moment = (moment + _shift(moment, axis, -1)) / 2
+                moment = sum(_neighbours(moment, axis)) / 2
             moments[i, j] = moment + eps / d if i == j else moment
     trace = sum((moments[i, i] for i in range(1, d)), moments[0, 0])
     return {key: moment / trace for key, moment in moments.items()}
 
 
-def _shift(values, axis, step):
-    """Values `step` (1 or -1) voxels before, periodic; in two pieces, as XLA fuses them better than `roll`."""
-    cut = values.shape[axis] - 1 if step == 1 else 1
-    head = jax.lax.slice_in_dim(values, 0, cut, axis=axis)
-    tail = jax.lax.slice_in_dim(values, cut, values.shape[axis], axis=axis)
-    return jnp.concatenate([tail, head], axis=axis)
+def _neighbours(values, axis):
+    """The two arrays of neighbours along an axis, one entry shorter."""
+    size = values.shape[axis]
+    return jax.lax.slice_in_dim(values, 0, size - 1, axis=axis), jax.lax.slice_in_dim(values, 1, size, axis=axis)
 
 
 def _check(phases, kappa, d, grid):
