@@ -5,6 +5,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
@@ -159,16 +160,20 @@ def _directions(values, spacing):
             if other != axis:
                 component = sum(_neighbours(component, other)) / 2
         gradient.append(component)
-    inverse_norm = jax.lax.rsqrt(sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2)
-    moments = {}
-    for i in range(d):
-        for j in range(i, d):
-            moment = gradient[i] * gradient[j] * inverse_norm
-            for axis in axes:
-                moment = sum(_neighbours(moment, axis)) / 2
-            moments[i, j] = moment + eps / d if i == j else moment
-    trace = sum((moments[i, i] for i in range(1, d)), moments[0, 0])
-    return {key: moment / trace for key, moment in moments.items()}
+    squared_norm = sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2
+    root = jnp.stack(gradient) * jax.lax.rsqrt(jnp.sqrt(squared_norm))[None]
+
+    def moment(pair):
+        product = root[pair[0]] * root[pair[1]]
+        for axis in axes:
+            product = sum(_neighbours(product, axis)) / 2
+        return product
+
+    # A loop, because XLA would fuse one expression with its consumers and repeat it there, in derivatives above all.
+    pairs = [(i, j) for i in range(d) for j in range(i, d)]
+    moments = dict(zip(pairs, jax.lax.map(moment, np.array(pairs, np.int32)), strict=True))
+    trace = sum((moments[i, i] for i in range(1, d)), moments[0, 0]) + eps
+    return {(i, j): (moment + (eps / d if i == j else 0)) / trace for (i, j), moment in moments.items()}
 
 
 def _neighbours(values, axis):
