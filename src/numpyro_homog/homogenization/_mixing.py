@@ -85,6 +85,8 @@ class LaminateMixing(AbstractMixingRule):
         d = len(spacing)
         entries = {key: (across - along) * direction for key, direction in directions.items()}
         entries = {(i, j): along + entry if i == j else entry for (i, j), entry in entries.items()}
+        # Without the barrier XLA computes each entry anew for each of the interleaved d * d components.
+        entries = jax.lax.optimization_barrier(entries)
         rows = [jnp.stack([entries[min(i, j), max(i, j)] for j in range(d)], axis=-1) for i in range(d)]
         return jnp.stack(rows, axis=-2)
 
@@ -120,6 +122,10 @@ def mix(
         >>> nh.mix(phases, jnp.array([1.0, 5.0, 10.0])).shape
         (8, 32, 32, 2, 2)
     """
+    if not isinstance(kappa, jax.core.Tracer):
+        concrete = np.asarray(kappa)  # NumPy, because under `jax.jit` every operation of JAX is traced
+        if not np.all(np.isfinite(concrete) & (concrete > 0)):
+            raise ValueError(f"kappa must be finite and positive; got {concrete}.")
     phases, kappa = jnp.asarray(phases), jnp.asarray(kappa)
     if not jnp.issubdtype(phases.dtype, jnp.floating):
         phases = phases.astype(jnp.result_type(float))
@@ -203,5 +209,3 @@ def _check(phases, kappa, d, grid):
         raise ValueError(
             f"the batch of kappa {kappa.shape[:-1]} does not broadcast against that of phases {phases.shape[: -1 - d]}."
         ) from error
-    if not isinstance(kappa, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(kappa) & (kappa > 0))):
-        raise ValueError(f"kappa must be finite and positive; got {kappa}.")
