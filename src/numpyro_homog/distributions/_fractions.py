@@ -56,6 +56,7 @@ class SquaredDistance(AbstractDistance):
         return sum(component**2 for component in displacement), tuple(2 * component for component in displacement)
 
 
+@eqx.filter_jit
 def voxel_fractions(
     seeds: Float[Array, "*batch phases d"],
     delays: Float[Array, "*batch phases"],
@@ -82,6 +83,7 @@ def voxel_fractions(
     return _areas(values / jnp.asarray(unit, values.dtype), *scaled)
 
 
+@eqx.filter_jit
 def voxel_labels(
     seeds: Float[Array, "*batch phases d"],
     delays: Float[Array, "*batch phases"],

@@ -159,6 +159,16 @@ class LaguerreTessellation(dist.TransformedDistribution):
         """Whether samples can be differentiated with respect to the delays."""
         return not self.transforms[0].sharp
 
+    def rsample(self, key, sample_shape=()):
+        """Sample with path derivatives.
+
+        Raises:
+            NotImplementedError: if the samples are one-hot, which have none.
+        """
+        if not self.has_rsample:
+            raise NotImplementedError("one-hot samples have no path derivatives; use `sharp=False`.")
+        return self.sample(key, sample_shape)
+
     def log_prob(self, value, intermediates=None):
         """Raise: the law has no density."""
         raise NotImplementedError(no_density("LaguerreTessellation"))

@@ -1,6 +1,7 @@
 """Mixing rules: from phase fractions and phase properties to the coefficient of a cell problem."""
 
 import abc
+import itertools
 
 import equinox as eqx
 import jax
@@ -9,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
-from numpyro_homog.grids import Grid
+from ..grids import Grid
+from ._operator import add_halo
 
 
 class AbstractMixingRule(eqx.Module):
@@ -83,12 +85,13 @@ class LaminateMixing(AbstractMixingRule):
         across = 1 / _mean(phases, [1 / k for k in kappa])
         directions = _directions(_mean(phases, [jnp.log(k) for k in kappa]), spacing)
         d = len(spacing)
-        entries = {key: (across - along) * direction for key, direction in directions.items()}
-        entries = {(i, j): along + entry if i == j else entry for (i, j), entry in entries.items()}
-        # Without the barrier XLA computes each entry anew for each of the interleaved d * d components.
-        entries = jax.lax.optimization_barrier(entries)
-        rows = [jnp.stack([entries[min(i, j), max(i, j)] for j in range(d)], axis=-1) for i in range(d)]
-        return jnp.stack(rows, axis=-2)
+        pairs = list(directions)
+        entries = [(across - along) * directions[pair] for pair in pairs]
+        entries = [along + entry if i == j else entry for (i, j), entry in zip(pairs, entries, strict=True)]
+        # One array behind a barrier: otherwise XLA computes each entry anew for each of the interleaved components.
+        stacked = jax.lax.optimization_barrier(jnp.stack(entries))
+        rows = [[stacked[pairs.index((min(i, j), max(i, j)))] for j in range(d)] for i in range(d)]
+        return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def mix(
@@ -141,6 +144,11 @@ def mix(
     fractions = [padded(phases[..., j], phases.shape[:-1]) for j in range(num)]
     properties = [padded(kappa[..., j], kappa.shape[:-1] + (1,) * d) for j in range(num)]
     spacing = (1.0, 1.0) if grid is None else grid.spacing
+    return _compiled(rule, fractions, properties, spacing)
+
+
+@eqx.filter_jit
+def _compiled(rule, fractions, properties, spacing):
     return rule(fractions, properties, spacing)
 
 
@@ -153,39 +161,32 @@ def _directions(values, spacing):
     """Mean of n n' around each voxel, weighted by |g|, as a dictionary of its components (i, j), i <= j."""
     d, dtype = len(spacing), values.dtype
     eps = jnp.asarray(jnp.finfo(dtype).eps, dtype)
-    axes = tuple(range(values.ndim - d, values.ndim))
-    for axis in axes:
-        first = jax.lax.slice_in_dim(values, 0, 1, axis=axis)
-        last = jax.lax.slice_in_dim(values, values.shape[axis] - 1, values.shape[axis], axis=axis)
-        values = jnp.concatenate([last, values, first], axis=axis)
+    shape = values.shape[values.ndim - d :]
+    corners = tuple(n + 1 for n in shape)
+    # Barriers keep XLA from computing what several consumers share once more for each of them.
+    padded = jax.lax.optimization_barrier(add_halo(values, d))
+    around = {step: _window(padded, step, corners) for step in itertools.product((0, 1), repeat=d)}
     gradient = []
-    for i, axis in enumerate(axes):
-        lower, upper = _neighbours(values, axis)
-        component = (upper - lower) * jnp.asarray(min(spacing) / spacing[i], dtype)
-        for other in axes:
-            if other != axis:
-                component = sum(_neighbours(component, other)) / 2
-        gradient.append(component)
-    squared_norm = sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2
-    root = jnp.stack(gradient) * jax.lax.rsqrt(jnp.sqrt(squared_norm))[None]
-
-    def moment(pair):
-        product = root[pair[0]] * root[pair[1]]
-        for axis in axes:
-            product = sum(_neighbours(product, axis)) / 2
-        return product
-
-    # A loop, because XLA would fuse one expression with its consumers and repeat it there, in derivatives above all.
-    pairs = [(i, j) for i in range(d) for j in range(i, d)]
-    moments = dict(zip(pairs, jax.lax.map(moment, np.array(pairs, np.int32)), strict=True))
-    trace = sum((moments[i, i] for i in range(1, d)), moments[0, 0]) + eps
-    return {(i, j): (moment + (eps / d if i == j else 0)) / trace for (i, j), moment in moments.items()}
+    for i in range(d):
+        terms = [value if step[i] else -value for step, value in around.items()]
+        gradient.append(sum(terms[1:], terms[0]) * jnp.asarray(min(spacing) / spacing[i] / 2 ** (d - 1), dtype))
+    inverse_norm = jax.lax.rsqrt(sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2)
+    moments = {}
+    for i, j in itertools.combinations_with_replacement(range(d), 2):
+        moments[i, j] = gradient[i] * gradient[j] * inverse_norm
+    for key, moment in jax.lax.optimization_barrier(moments).items():
+        terms = [_window(moment, step, shape) for step in itertools.product((0, 1), repeat=d)]
+        mean = sum(terms[1:], terms[0]) / 2**d
+        moments[key] = mean + eps / d if key[0] == key[1] else mean
+    trace = sum((moments[i, i] for i in range(1, d)), moments[0, 0])
+    return {key: moment / trace for key, moment in moments.items()}
 
 
-def _neighbours(values, axis):
-    """The two arrays of neighbours along an axis, one entry shorter."""
-    size = values.shape[axis]
-    return jax.lax.slice_in_dim(values, 0, size - 1, axis=axis), jax.lax.slice_in_dim(values, 1, size, axis=axis)
+def _window(padded, step, shape):
+    """The part of the last axes that begins at `step` and has shape `shape`."""
+    lead = padded.ndim - len(shape)
+    stop = (*padded.shape[:lead], *(i + n for i, n in zip(step, shape, strict=True)))
+    return jax.lax.slice(padded, (*(0,) * lead, *step), stop)
 
 
 def _check(phases, kappa, d, grid):
