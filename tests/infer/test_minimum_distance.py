@@ -79,9 +79,11 @@ def test_losses_are_padded_and_fall(laminate_fit):
     assert losses.shape[0] == 5
     for row, length in zip(losses, screening, strict=True):
         row = row[np.isfinite(row)]
-        assert (np.diff(row[:length]) <= 0).all()
+        # It may rise once before, from few specimens to more, and once there.
+        assert (np.diff(row[:length]) > 0).sum() <= 1
         assert (np.diff(row[length:]) <= 0).all()
-    assert laminate_fit.stats["iterations"] == np.isfinite(losses).sum()
+    looks = 4 * 5
+    assert laminate_fit.stats["iterations"] == np.isfinite(losses).sum() + looks
     assert laminate_fit.stats["solves"] < 1500 * laminate_fit.stats["iterations"]
 
 

@@ -16,7 +16,8 @@ class Basin(NamedTuple):
         loss: divergence at the end of the first of them.
         num_specimens: number of simulated specimens on which the loss was evaluated.
         params: constrained values there, by name.
-        status: how the descent ended: "converged", "stalled", "max_steps" or "failed".
+        status: how the descent ended: "converged", "stalled", "max_steps", "failed", or "abandoned" when it had
+            no prospect of reaching the best.
     """
 
     starts: tuple[int, ...]

@@ -7,6 +7,7 @@ import equinox as eqx
 import numpy as np
 
 RUNNING, CONVERGED, STALLED, EXHAUSTED, FAILED = "running", "converged", "stalled", "max_steps", "failed"
+ABANDONED = "abandoned"
 _MAX_DAMPING = 1e8
 
 
@@ -14,29 +15,33 @@ class LevenbergMarquardt(eqx.Module):
     """How the least-squares fit of `MinimumDistance` proceeds.
 
     All starts first descend on a part of the population (screening: the noise is nested, so the part behaves as the
-    whole does, less precisely). Their ends are sorted into basins, and the best basin, with every basin that sampling
-    noise cannot tell from it, is polished on the whole population.
+    whole does, less precisely), and before that, as long as they are far from the data, on a few specimens only. Their
+    ends are sorted into basins, and the best basin, with every basin that sampling noise cannot tell from it, is
+    polished on the whole population.
 
     Args:
         tolerance: a descent ends when the step that is left would lower the divergence by less than this fraction of
-            it. The divergence at its minimum is about the sampling noise, so 1e-4 leaves an error of about one percent
-            of a standard error.
+            it, or ten times that (at most 1e-2) and is refused. The divergence at its minimum is about the sampling
+            noise, so 1e-3 leaves an error of a few percent of a standard error.
         max_steps: most trial points of one descent.
         num_screening: number of specimens for the screening. Default: one sixteenth of the population, at least 500;
             a population less than twice as large is not screened.
+        num_scouting: number of specimens while a start is far from the data: until its divergence is within a few
+            times the noise of so small a sample. Unused if the screening is not four times as large.
         max_polished: most basins that are polished.
 
     Raises:
         ValueError: at construction, if a number is not positive.
     """
 
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     max_steps: int = 40
     num_screening: int | None = None
+    num_scouting: int = 64
     max_polished: int = 3
 
     def __check_init__(self):
-        for name in ("tolerance", "max_steps", "num_screening", "max_polished"):
+        for name in ("tolerance", "max_steps", "num_screening", "num_scouting", "max_polished"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"LevenbergMarquardt({name}=...) must be positive; got {value}.")
@@ -88,13 +93,18 @@ def start_descent(position: np.ndarray, evaluate: Callable, settings: LevenbergM
     if status == RUNNING and _decrement(evaluation) <= settings.tolerance * evaluation.value:
         status = CONVERGED
     losses = np.array([evaluation.value if status != FAILED else np.nan])
-    return Descent(position, evaluation, np.array(0.1), np.array(2.0), losses, np.array(1), status)
+    return Descent(position, evaluation, np.array(0.01), np.array(2.0), losses, np.array(1), status)
 
 
 def step_descent(
-    descent: Descent, evaluate: Callable, settings: LevenbergMarquardt, scale: np.ndarray, tolerance: float
+    descent: Descent,
+    evaluate: Callable,
+    settings: LevenbergMarquardt,
+    scale: np.ndarray,
+    tolerance: float,
+    floor: float = 0.0,
 ) -> Descent:
-    """One trial point. The step solves (H + damping diag(H)) step = -gradient and is at most two `scale` long.
+    """One trial point. The step solves (H + damping diag(H)) step = -gradient; its entries are at most two `scale`.
 
     Args:
         descent: the state before; its status is "running".
@@ -102,25 +112,28 @@ def step_descent(
         settings: the limits.
         scale: typical size of each coordinate, shape (P,); the standard deviation of the prior.
         tolerance: relative fall of the divergence that counts as nothing.
+        floor: divergence that is good enough.
     """
     position, current = descent.position, descent.evaluation
-    step = damped_step(current, float(descent.damping))
-    step *= min(1.0, 2.0 / np.max(np.abs(step) / scale, initial=1e-300))
+    damping, growth, status = float(descent.damping), float(descent.growth), RUNNING
+    # Damping, not scaling: a long weak direction must not shorten the others.
+    while np.max(np.abs(step := damped_step(current, damping)) / scale) > 2.0:
+        damping *= 3
     trial = (position + step).astype(position.dtype)
-    predicted = -2 * current.gradient @ step - step @ current.curvature @ step
+    smooth = current.curvature - current.curvature_noise
+    predicted = -2 * current.gradient @ step - step @ smooth @ step
     proposed = evaluate(trial)
     ratio = (current.value - proposed.value) / predicted if proposed.is_finite and predicted > 0 else -1.0
-
-    damping, growth, status = float(descent.damping), float(descent.growth), RUNNING
     if ratio > 1e-3:
         # Nielsen's rule: the damping falls smoothly with the quality of the prediction.
         damping, growth = max(damping * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-9), 2.0
         position, current = trial, proposed
-        if _decrement(current) <= tolerance * current.value:
+        if _decrement(current) <= tolerance * current.value or current.value <= floor:
             status = CONVERGED
     else:
         damping, growth = damping * growth * (1 if proposed.is_finite else 5), 2 * growth
-        if predicted <= tolerance * current.value:
+        # The divergence of finite clouds is rough on small scales: no descent goes on there.
+        if predicted <= min(10 * tolerance, 1e-2) * current.value:
             status = CONVERGED
         elif damping > _MAX_DAMPING:
             status = STALLED
@@ -132,12 +145,17 @@ def step_descent(
 
 
 def damped_step(evaluation: Evaluation, damping: float) -> np.ndarray:
-    """The step -(H + damping diag(H))^-1 gradient; zero along parameters without any effect."""
+    """The step -(H + damping diag(H))^-1 gradient; zero along parameters without any effect.
+
+    H is the positive part of the curvature without its noise: with the noise, steps along weak directions are too short
+    and the descent crawls.
+    """
     diagonal = np.diag(evaluation.curvature)
     weight = np.sqrt(np.where(diagonal > 1e-24 * diagonal.max(initial=0.0), diagonal, np.inf))
-    scaled = evaluation.curvature / weight / weight[:, None]
     # Parameters without effect have weight infinity: their rows are zero and the ridge alone holds them.
-    return -np.linalg.solve(scaled + (damping + 1e-10) * np.eye(len(weight)), evaluation.gradient / weight) / weight
+    values, vectors = np.linalg.eigh((evaluation.curvature - evaluation.curvature_noise) / weight / weight[:, None])
+    inverse = 1 / (np.maximum(values, 0) + damping + 1e-10)
+    return -(vectors * inverse) @ (vectors.T @ (evaluation.gradient / weight)) / weight
 
 
 def _decrement(evaluation):

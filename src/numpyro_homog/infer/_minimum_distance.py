@@ -134,7 +134,8 @@ class MinimumDistance:
         Args:
             rng_key: key of the starts, the simulated sites and the divergence.
             *args: positional arguments of the model.
-            num_starts: number of starts, drawn from the prior.
+            num_starts: number of starts, drawn from the prior (for large populations, where a look at 64 specimens
+                is cheap, each the best of four draws).
             progress: show a progress bar.
             checkpoint: a file for the state, replaced after each iteration. If it exists, the run goes on from it and
                 ends with bitwise the result of an uninterrupted one, on the same machine; a finished run returns at
@@ -159,13 +160,13 @@ class MinimumDistance:
         problem.begin_run(self.scale)
         rng_key = _typed(rng_key)
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
-        prior = problem.prior_vectors(prior_key, max(num_starts, _NUM_PRIOR_DRAWS))
-        starts = prior[:num_starts]
+        prior = problem.prior_vectors(prior_key, max(4 * num_starts, _NUM_PRIOR_DRAWS))
         settings = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
         digest = fingerprint(
             *(part for key in self._data for part in (key, self._data[key])),
             np.asarray(jax.random.key_data(rng_key)),
-            starts,
+            prior,
+            num_starts,
             (problem.labels, problem.population.num_specimens, problem.population.chunk_size),
             *settings,
             repr(self.optimizer)
@@ -181,10 +182,12 @@ class MinimumDistance:
             with Progress(show=progress, total=self.num_steps and self.num_steps * num_starts) as bar:
                 if isinstance(self.optimizer, LevenbergMarquardt):
                     driver = Driver(self.optimizer, _spread(prior), store, bar)
-                    outcome = fit_least_squares(problem, self.optimizer, starts, driver, keys, noise)
+                    outcome = fit_least_squares(problem, self.optimizer, prior, num_starts, driver, keys, noise)
                 else:
                     options = StochasticSettings(self.optimizer, int(self.num_steps or 0), self.batch_size)
-                    outcome = fit_stochastic(problem, options, starts, (*keys, steps_key), noise, store, bar)
+                    outcome = fit_stochastic(
+                        problem, options, prior[:num_starts], (*keys, steps_key), noise, store, bar
+                    )
         except KeyboardInterrupt:
             if checkpoint is None:
                 raise

@@ -1,5 +1,9 @@
 """A model against data: the compiled functions of a fit, and the counters of what they cost."""
 
+import concurrent.futures
+import math
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -161,8 +165,9 @@ class LeastSquares:
 
     def __call__(self, position: np.ndarray) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
-        (cloud, tangents), linearization = self.problem.call(
-            ("linearize", self.num_specimens), self._linearize, jnp.asarray(position), *self._keys, self.problem.data
+        cloud, tangents = self._simulate(position)
+        linearization = self.problem.call(
+            "linearize", self._linearize, cloud, tangents, self._keys[1], self.problem.data
         )
         self.problem.costs.add(self.num_specimens)
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
@@ -177,21 +182,46 @@ class LeastSquares:
             self._best = (np.inf, None, None)
             self(position)
         cloud, tangents = self._best[2]
-        values = self.problem.call(
-            ("influence", self.num_specimens), self._influence, cloud, tangents, self._keys[1], self.problem.data
-        )
+        values = self.problem.call("influence", self._influence, cloud, tangents, self._keys[1], self.problem.data)
         return np.asarray(values, float)
 
-    def _linearize(self, vector, simulation_key, divergence_key, data):
+    def _simulate(self, position):
+        """Cloud (num_specimens, p) and its derivative (num_specimens, p, P), chunk by chunk on all cores.
+
+        One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
+        large as the population.
+        """
+        arguments = (jnp.asarray(position), self._keys[0])
+        num_chunks = math.ceil(self.num_specimens / self.problem.population.chunk_size)
+        # The first chunk compiles, alone.
+        parts = [self.problem.call("chunk", self._simulate_chunk, *arguments, jnp.asarray(0), self.problem.data)]
+
+        def run(number):
+            return self.problem.call("chunk", self._simulate_chunk, *arguments, jnp.asarray(number), self.problem.data)
+
+        with concurrent.futures.ThreadPoolExecutor(_num_workers()) as pool:
+            try:
+                parts += pool.map(run, range(1, num_chunks))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        cloud, tangents = (np.concatenate(arrays)[: self.num_specimens] for arrays in zip(*parts, strict=True))
+        return jnp.asarray(cloud), jnp.asarray(tangents)
+
+    def _simulate_chunk(self, vector, simulation_key, number, data):
+        population = self.problem.population
+
         def twice(v):
-            cloud = self.problem.cloud(v, simulation_key, self.num_specimens, data)
+            values = population.simulate_chunk(population.from_vector(v), simulation_key, number)
+            cloud = self.problem.scale.cloud(values) * data.rescale
             return cloud, cloud
 
         # Value and Jacobian in one pass over the cells.
         tangents, cloud = jax.jacfwd(twice, has_aux=True)(vector)
-        divergence = self._divergence
-        linear = divergence.linearize(cloud, tangents, data.cloud, rng_key=divergence_key)
-        return (cloud, tangents), linear
+        return cloud, tangents
+
+    def _linearize(self, cloud, tangents, divergence_key, data):
+        return self._divergence.linearize(cloud, tangents, data.cloud, rng_key=divergence_key)
 
     def _influence(self, cloud, tangents, divergence_key, data):
         return self._divergence.influence(cloud, tangents, data.cloud, rng_key=divergence_key)
@@ -199,6 +229,13 @@ class LeastSquares:
     @property
     def _divergence(self) -> AbstractLeastSquaresDivergence:
         return self.problem.divergence  # type: ignore[return-value]
+
+
+def _num_workers():
+    """Threads that simulate chunks: the cores of a CPU, one for an accelerator."""
+    if jax.default_backend() != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def split_vector(vector: np.ndarray, population: Population) -> dict[str, np.ndarray]:

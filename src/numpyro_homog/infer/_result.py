@@ -29,8 +29,9 @@ class MinimumDistanceResult(eqx.Module):
         loss: divergence at the estimate.
         noise_floor: divergence that sampling alone makes at the truth: two clouds of these sizes from the law of the
             data.
-        losses: divergence after each iteration of each start, shape (num_starts, num_iterations), NaN-padded. Rows of
-            polished starts go on, after `stats["screening_iterations"]` entries, with those of the whole population.
+        losses: divergence after each iteration of each start, shape (num_starts, num_iterations), NaN-padded. The
+            first `stats["screening_iterations"]` entries of a row are those of parts of the population (first few
+            specimens, then more); rows of polished starts go on with those of the whole.
         basins: which starts ended where.
         loss_scale: weight w of the divergence D in the Gibbs posterior exp(-w D) whose size matches the sandwich
             covariance; None as above.

@@ -148,6 +148,27 @@ class Population:
         values = _map_chunks(flat, (run, rng_key, chunks))
         return {key: x.reshape(-1, *x.shape[2:])[: self.num_specimens] for key, x in values.items()}
 
+    def simulate_chunk(
+        self, params: Mapping[str, Any], rng_key: Array, number: int | Array, *, throw: bool = False
+    ) -> dict[str, Float[Array, "specimens ..."]]:
+        """Simulate one chunk: specimens number * chunk_size and following of `simulate` with the same key.
+
+        For callers that go through the population themselves, one compiled program for all chunks of all sizes.
+
+        Args:
+            params: constrained value of every parameter.
+            rng_key: key of the simulated sites.
+            number: index of the chunk, which may be traced.
+            throw: raise if a cell fails.
+
+        Returns:
+            Key -> values, shape (chunk_size, *event). Beyond the last specimen of the population they are padding.
+        """
+        number = jnp.asarray(number)
+        indices = number * self.chunk_size + jnp.arange(self.chunk_size)
+        indices = jnp.minimum(indices, self.num_specimens - 1)
+        return self._run_chunk(self._checked(params), jax.random.fold_in(rng_key, number), indices, throw)
+
     def prior_sample(self, rng_key: Array) -> dict[str, Array]:
         """Draw the parameters from their prior; constrained values by name. Costs no solve."""
         prior_key, rng_key = jax.random.split(rng_key)
