@@ -1,5 +1,6 @@
 """Distributional inverse homogenization as a NumPyro plug-in: `import numpyro_homog as nh`."""
 
+from . import distributions as distributions
 from . import divergences as divergences
 from . import handlers as handlers
 from . import homogenization as homogenization
@@ -9,6 +10,7 @@ from ._results import RESULTS as RESULTS
 from .datasets import example_names as example_names
 from .datasets import example_truth as example_truth
 from .datasets import load_example as load_example
+from .distributions import LaguerreTessellation as LaguerreTessellation
 from .divergences import SlicedWasserstein as SlicedWasserstein
 from .grids import Grid as Grid
 from .handlers import generalized_bayes as generalized_bayes
@@ -19,6 +21,7 @@ from .homogenization import Conductivity as Conductivity
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import Periodic as Periodic
 from .homogenization import effective_tensor as effective_tensor
+from .homogenization import mix as mix
 from .homogenization import solve_cell as solve_cell
 from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult

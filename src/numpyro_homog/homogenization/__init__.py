@@ -12,3 +12,9 @@ from ._effective import effective_tensor as effective_tensor
 from ._law import AbstractLaw as AbstractLaw
 from ._law import Coefficients as Coefficients
 from ._law import Conductivity as Conductivity
+from ._mixing import AbstractMixingRule as AbstractMixingRule
+from ._mixing import ArithmeticMixing as ArithmeticMixing
+from ._mixing import GeometricMixing as GeometricMixing
+from ._mixing import HarmonicMixing as HarmonicMixing
+from ._mixing import LaminateMixing as LaminateMixing
+from ._mixing import mix as mix
