@@ -20,11 +20,13 @@ def test_four_phase_checkerboard(x64):
     np.testing.assert_allclose(tensor, [[K11, 0], [0, K22]], rtol=3e-10 if x64 else 1e-6)
 
 
+@pytest.mark.x64_only
 def test_two_colours_give_the_geometric_mean():
     tensor = nh.effective_tensor(nh.CheckerboardCell(), jnp.asarray([2.0, 18.0, 2.0, 18.0]))
     np.testing.assert_allclose(tensor, 6 * np.eye(2), rtol=1e-14)
 
 
+@pytest.mark.x64_only
 def test_two_by_two_laminates_are_harmonic_and_arithmetic():
     # s1, s4 at x0 and s2, s3 at x1: layers across the first axis.
     across = nh.effective_tensor(nh.CheckerboardCell(), jnp.asarray([1.0, 3.0, 3.0, 1.0]))
@@ -33,6 +35,7 @@ def test_two_by_two_laminates_are_harmonic_and_arithmetic():
     np.testing.assert_allclose(across, [[2, 0], [0, 1.5]], rtol=1e-14)
 
 
+@pytest.mark.x64_only
 def test_obnosov_is_a_checkerboard_of_one_odd_phase():
     for h in (0.1, 2.0, 10.0, 100.0):
         tensor = nh.effective_tensor(nh.CheckerboardCell(), jnp.asarray([1.0, 1.0, h, 1.0]))
@@ -51,6 +54,7 @@ def test_the_quadrants_stand_where_the_docstring_says(x64):
     assert abs(upper[0, 1]) < 1e-6
 
 
+@pytest.mark.x64_only
 def test_the_checkerboard_obeys_euler_duality_and_symmetry():
     s = smooth_field(0, (4,), (6,))
     cell = nh.CheckerboardCell()
@@ -76,12 +80,14 @@ def test_the_laminate_is_a_harmonic_mean(eps):
     np.testing.assert_allclose(tensor[:, 0, 0], [1 / 0.4, 2.0], rtol=4 * eps)
 
 
+@pytest.mark.x64_only
 def test_the_laminate_agrees_with_one_dimensional_finite_elements():
     k = smooth_field(0, (8,), (3,))
     exact = nh.effective_tensor(nh.LaminateCell(), (jnp.full((8,), 1 / 8), k))
     np.testing.assert_allclose(nh.effective_tensor(make_cell((8,), tolerance=1e-13), k), exact, rtol=1e-11)
 
 
+@pytest.mark.x64_only
 def test_the_laminate_broadcasts_its_two_parts():
     fractions, kappa = jnp.full((4, 1, 2), 0.5), smooth_field(0, (2,), (3,))
     tensor = nh.effective_tensor(nh.LaminateCell(), (fractions, kappa))
@@ -102,6 +108,7 @@ def test_moments_of_dirichlet_laminates():
         assert abs(sample.mean() - expected) < 4 * sample.std() / np.sqrt(num)
 
 
+@pytest.mark.x64_only
 @pytest.mark.parametrize("name", ["laminate", "checkerboard"])
 def test_closed_forms_under_vmap_jit_and_both_derivative_modes(name):
     if name == "laminate":

@@ -205,4 +205,9 @@ def test_homogeneous_cells_have_finite_derivatives(kind):
     linear = jax.grad(lambda f: nh.effective_tensor(TIGHT, f)[0, 0])(field)
     expected = np.full(SHAPE, 0.05) if kind == "isotropic" else np.full(SHAPE, 0.05)[..., None, None] * np.diag([1, 0])
     np.testing.assert_allclose(linear, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.slow
+def test_homogeneous_cells_have_finite_second_derivatives():
+    field = jnp.broadcast_to(3 * jnp.eye(2), (*SHAPE, 2, 2))
     assert np.all(np.isfinite(jax.jvp(gradient, (field,), (a_direction(field),))[1]))
