@@ -34,7 +34,7 @@ def rosenbrock():
 
 def descend(evaluate, start, settings=None):
     settings = LevenbergMarquardt(max_steps=100) if settings is None else settings
-    descent = start_descent(np.array(start), evaluate, settings)
+    descent = start_descent(np.array(start), evaluate, settings, np.ones(2))
     while descent.status == "running":
         descent = step_descent(descent, evaluate, settings, np.ones(2), settings.tolerance)
     return descent
@@ -73,7 +73,7 @@ def test_a_start_that_is_not_finite_has_failed():
 def test_steps_are_bounded_by_the_scale_of_the_prior():
     evaluate = least_squares(lambda p: 1e-6 * (p - 1e3), lambda p: 1e-6 * np.eye(2))
     settings = LevenbergMarquardt()
-    before = start_descent(np.zeros(2), evaluate, settings)
+    before = start_descent(np.zeros(2), evaluate, settings, np.array([0.1, 5.0]))
     after = step_descent(before, evaluate, settings, np.array([0.1, 5.0]), 1e-4)
     assert 0.05 < after.position[0] <= 0.2
     assert after.position[1] <= 10
@@ -97,11 +97,13 @@ def test_damped_step_does_not_depend_on_units():
     units = np.array([1e3, 1e-4])
     plain = Evaluation(np.array(1.0), gradient, curvature, np.zeros((2, 2)), np.array(1.0))
     scaled = plain._replace(gradient=gradient * units, curvature=curvature * units * units[:, None])
-    np.testing.assert_allclose(damped_step(scaled, 0.3) * units, damped_step(plain, 0.3), rtol=1e-10)
+    np.testing.assert_allclose(
+        damped_step(scaled, 0.3, 1 / units) * units, damped_step(plain, 0.3, np.ones(2)), rtol=1e-10
+    )
 
 
 def test_state_survives_a_round_trip():
-    descent = start_descent(np.array([-1.2, 1.0]), rosenbrock(), LevenbergMarquardt())
+    descent = start_descent(np.array([-1.2, 1.0]), rosenbrock(), LevenbergMarquardt(), np.ones(2))
     again = Descent.from_arrays(descent.to_arrays())
     np.testing.assert_array_equal(again.evaluation.curvature, descent.evaluation.curvature)
     assert again.status == descent.status

@@ -71,7 +71,9 @@ class Driver:
         It has lost when five times the fall of the last five iterations would not bring it below `rival`.
         """
         saved = self._store.get(name)
-        descent = start_descent(position, level, self._settings) if saved is None else Descent.from_arrays(saved)
+        descent = (
+            start_descent(position, level, self._settings, self._scale) if saved is None else Descent.from_arrays(saved)
+        )
         while True:
             if saved is None:
                 self._store.put(**{name: descent.to_arrays(), "costs": level.problem.costs.to_arrays()})

@@ -86,11 +86,11 @@ class Descent(NamedTuple):
         return cls(evaluation=evaluation, status=str(arrays["status"]), **own)
 
 
-def start_descent(position: np.ndarray, evaluate: Callable, settings: LevenbergMarquardt) -> Descent:
+def start_descent(position: np.ndarray, evaluate: Callable, settings: LevenbergMarquardt, scale: np.ndarray) -> Descent:
     """A descent at its first point; it has failed if that point cannot be evaluated."""
     evaluation = evaluate(position)
     status = RUNNING if evaluation.is_finite else FAILED
-    if status == RUNNING and _decrement(evaluation) <= settings.tolerance * evaluation.value:
+    if status == RUNNING and _decrement(evaluation, scale) <= settings.tolerance * evaluation.value:
         status = CONVERGED
     losses = np.array([evaluation.value if status != FAILED else np.nan])
     return Descent(position, evaluation, np.array(0.01), np.array(2.0), losses, np.array(1), status)
@@ -104,7 +104,7 @@ def step_descent(
     tolerance: float,
     floor: float = 0.0,
 ) -> Descent:
-    """One trial point. The step solves (H + damping diag(H)) step = -gradient; its entries are at most two `scale`.
+    """One trial point. The step solves (H + damping D) step = -gradient; its entries are at most two `scale`.
 
     Args:
         descent: the state before; its status is "running".
@@ -116,19 +116,22 @@ def step_descent(
     """
     position, current = descent.position, descent.evaluation
     damping, growth, status = float(descent.damping), float(descent.growth), RUNNING
-    # Damping, not scaling: a long weak direction must not shorten the others.
-    while np.max(np.abs(step := damped_step(current, damping)) / scale) > 2.0:
+    smooth = current.curvature - current.curvature_noise
+    while True:
+        # Each entry for itself: a weak parameter that wants to go far must not shorten the step of the others.
+        step = np.clip(damped_step(current, damping, scale), -2 * scale, 2 * scale)
+        predicted = -2 * current.gradient @ step - step @ smooth @ step
+        if predicted > 0 or damping > _MAX_DAMPING:
+            break
         damping *= 3
     trial = (position + step).astype(position.dtype)
-    smooth = current.curvature - current.curvature_noise
-    predicted = -2 * current.gradient @ step - step @ smooth @ step
     proposed = evaluate(trial)
     ratio = (current.value - proposed.value) / predicted if proposed.is_finite and predicted > 0 else -1.0
     if ratio > 1e-3:
         # Nielsen's rule: the damping falls smoothly with the quality of the prediction.
         damping, growth = max(damping * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-9), 2.0
         position, current = trial, proposed
-        if _decrement(current) <= tolerance * current.value or current.value <= floor:
+        if _decrement(current, scale) <= tolerance * current.value or current.value <= floor:
             status = CONVERGED
     else:
         damping, growth = damping * growth * (1 if proposed.is_finite else 5), 2 * growth
@@ -144,20 +147,22 @@ def step_descent(
     return Descent(position, current, np.array(damping), np.array(growth), losses, num_evaluations, status)
 
 
-def damped_step(evaluation: Evaluation, damping: float) -> np.ndarray:
-    """The step -(H + damping diag(H))^-1 gradient; zero along parameters without any effect.
+def damped_step(evaluation: Evaluation, damping: float, scale: np.ndarray) -> np.ndarray:
+    """The step -(H + damping D)^-1 gradient; zero along parameters without any effect.
+
+    D is the diagonal of H, but at least a thousandth of its greatest entry, both in units of `scale`: where the
+    divergence is insensitive to a parameter, damping still holds it.
 
     H is the positive part of the curvature without its noise: with the noise, steps along weak directions are too short
     and the descent crawls.
     """
-    diagonal = np.diag(evaluation.curvature)
-    weight = np.sqrt(np.where(diagonal > 1e-24 * diagonal.max(initial=0.0), diagonal, np.inf))
-    # Parameters without effect have weight infinity: their rows are zero and the ridge alone holds them.
+    diagonal = np.diag(evaluation.curvature) * scale**2
+    weight = np.sqrt(np.maximum(diagonal, 1e-3 * diagonal.max(initial=0.0)) + np.finfo(float).tiny) / scale
     values, vectors = np.linalg.eigh((evaluation.curvature - evaluation.curvature_noise) / weight / weight[:, None])
     inverse = 1 / (np.maximum(values, 0) + damping + 1e-10)
     return -(vectors * inverse) @ (vectors.T @ (evaluation.gradient / weight)) / weight
 
 
-def _decrement(evaluation):
+def _decrement(evaluation, scale):
     """Fall of the divergence that the (slightly damped) Newton step promises."""
-    return -evaluation.gradient @ damped_step(evaluation, 1e-3)
+    return -evaluation.gradient @ damped_step(evaluation, 1e-3, scale)
