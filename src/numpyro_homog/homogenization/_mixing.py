@@ -71,12 +71,12 @@ class LaminateMixing(AbstractMixingRule):
     meet, N has several directions; that is what keeps recovered parameters unbiased (docs/accuracy.md), and what makes
     the coefficient continuous where a gradient vanishes. Principal values lie between h and a.
 
-    The sum over voxels sees a periodic 3 x 3 (3 x 3 x 3) neighbourhood. The coefficient keeps the symmetry between
+    A voxel sees its periodic 3 x 3 (3 x 3 x 3) neighbourhood. The coefficient keeps the symmetry between
     kappa and 1 / kappa that two-dimensional conduction has.
 
     References:
-        Backus (1962) for the laminate; Kohn and Wirgin-type subpixel smoothing in Farjadpour et al., Optics Letters
-        31 (2006) 2972, for its use in cut voxels.
+        Backus, J. Geophys. Res. 67 (1962) 4427, for the laminate. Farjadpour et al., Optics Letters 31 (2006) 2972,
+        for the same mean in voxels that an interface cuts.
     """
 
     def __call__(self, phases, kappa, spacing):

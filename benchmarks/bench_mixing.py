@@ -1,0 +1,173 @@
+"""Accuracy of the mixing rules: what they do to tensors, and to the parameters that an inversion returns.
+
+Every rule at every resolution sees the same seeds as the reference, sharp cells on a grid at least four times finer.
+Writes benchmarks/results/mixing.json and mixing.png; docs/accuracy.md explains and quotes them.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from machine import describe_machine
+
+import numpyro_homog as nh
+from numpyro_homog import homogenization as hom
+
+RULES = {
+    "sharp": None,
+    "arithmetic": hom.ArithmeticMixing(),
+    "harmonic": hom.HarmonicMixing(),
+    "geometric": hom.GeometricMixing(),
+    "laminate": hom.LaminateMixing(),
+}
+TRUTH = np.array([1.0, 5.0, 10.0, 0.1, 0.05])  # three conductivities; the delays of phases 2 and 3
+NAMES = ("kappa_1", "kappa_2", "kappa_3", "delay_2", "delay_3")
+
+
+def cell_problem(n: int, tolerance: float) -> nh.CellProblem:
+    return nh.CellProblem(nh.Grid((n, n)), nh.Conductivity(), nh.Periodic(), tolerance=tolerance)
+
+
+def phases(grid, theta, seeds, sharp):
+    """Phases of given seeds: the common random numbers of all columns of the table."""
+    law = nh.LaguerreTessellation(grid, jnp.append(0.0, theta[3:]), sharp=sharp)
+    return law.transforms[0](seeds)
+
+
+def tensors(n, rule, seeds, chunk, tolerance, derivatives):
+    """Components (N, 3) of the tensors, and their derivatives (N, 3, 5) with respect to the parameters.
+
+    Sharp cells are constant almost everywhere in the delays; they get the derivative of laminate mixing, which is what
+    a model that draws sharp cells and differentiates smooth ones would use.
+    """
+    cell = cell_problem(n, tolerance)
+
+    def run(theta, seeds, rule):
+        field = nh.mix(phases(cell.grid, theta, seeds, rule is None), theta[:3], rule or hom.ArithmeticMixing())
+        return nh.tensors.unique_components(nh.effective_tensor(cell, field))
+
+    theta = jnp.asarray(TRUTH, seeds.dtype)
+    value = jax.jit(lambda seeds: run(theta, seeds, rule))
+    slope = jax.jit(jax.jacfwd(lambda theta, seeds: run(theta, seeds, rule or hom.LaminateMixing())))
+    parts = np.split(np.asarray(seeds), range(chunk, len(seeds), chunk))
+    values = np.concatenate([value(part) for part in parts])
+    return values, np.concatenate([slope(theta, part) for part in parts]) if derivatives else None
+
+
+def quantile_residuals(components, tangents, scale, directions, num_bins):
+    """Bin means of the sorted projections, and their Jacobian: the map of a sliced-Wasserstein Gauss-Newton step."""
+    projected = (components / scale) @ directions.T
+    order = np.argsort(projected, 0)
+    bins = np.array_split(np.arange(len(components)), num_bins)
+    ordered = np.take_along_axis(projected, order, 0)
+    residuals = np.stack([ordered[index].mean(0) for index in bins]).ravel()
+    if tangents is None:
+        return residuals, None
+    slopes = np.einsum("nct,lc->nlt", tangents / scale[:, None], directions)
+    slopes = np.take_along_axis(slopes, order[:, :, None], 0)
+    return residuals, np.stack([slopes[index].mean(0) for index in bins]).reshape(-1, tangents.shape[-1])
+
+
+def implied_shift(components, tangents, reference, num_slices=64, num_bins=50):
+    """Parameters that fit the reference with this model, minus the truth, to first order."""
+    directions = np.random.default_rng(0).normal(size=(num_slices, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    scale = reference.std(0)
+    ours, jacobian = quantile_residuals(components, tangents, scale, directions, num_bins)
+    theirs, _ = quantile_residuals(reference, None, scale, directions, num_bins)
+    return np.linalg.lstsq(jacobian, theirs - ours, rcond=None)[0]
+
+
+def relative(shift):
+    """Relative 2-norms for the conductivities and for the delays."""
+    groups = (slice(0, 3), slice(3, 5))
+    return [float(np.linalg.norm(shift[g]) / np.linalg.norm(TRUTH[g])) for g in groups]
+
+
+def judge(components, tangents, reference, num_parts=4):
+    shift = implied_shift(components, tangents, reference)
+    parts = [
+        implied_shift(components[i::num_parts], tangents[i::num_parts], reference[i::num_parts])
+        for i in range(num_parts)
+    ]
+    error = np.std(parts, axis=0, ddof=1) / np.sqrt(num_parts)
+    norm = np.sqrt([1.0, 1.0, 2.0])
+    single = np.linalg.norm((components - reference) * norm, axis=1) / np.linalg.norm(reference * norm, axis=1)
+    trace = (components - reference)[:, :2].sum(1) / reference[:, :2].sum(1)
+    kappa, delays = relative(shift)
+    kappa_error, delays_error = relative(error)
+    return {
+        "single_cell_error": float(single.mean()),
+        "trace_bias": float(trace.mean()),
+        "implied": dict(zip(NAMES, (TRUTH + shift).tolist(), strict=True)),
+        "monte_carlo_error": dict(zip(NAMES, error.tolist(), strict=True)),
+        "kappa_bias": kappa,
+        "kappa_bias_error": kappa_error,
+        "delays_bias": delays,
+        "delays_bias_error": delays_error,
+    }
+
+
+def draw(rows, path):
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    columns = (
+        ("single_cell_error", "error of single cells"),
+        ("kappa_bias", "bias of conductivities"),
+        ("delays_bias", "bias of delays"),
+    )
+    for ax, (key, title) in zip(axes, columns, strict=True):
+        for rule in RULES:
+            chosen = [row for row in rows if row["rule"] == rule]
+            ax.loglog([row["n"] for row in chosen], [100 * row[key] for row in chosen], "o-", label=rule, ms=4)
+        sizes = sorted({row["n"] for row in rows})
+        ax.set_xticks(sizes, [str(n) for n in sizes])
+        ax.minorticks_off()
+        ax.set(xlabel="voxels per edge n", ylabel=f"{title} (%)")
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    fig.savefig(path, dpi=130)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=int, default=3000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 24, 32, 48, 64])
+    parser.add_argument("--reference", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    if options.reference < 4 * max(options.sizes):
+        parser.error("the reference must be at least four times finer than every model")
+    start = time.perf_counter()
+    record = {
+        "machine": describe_machine(["jax", "jaxlib", "numpyro"]),
+        "cells": options.cells,
+        "truth": dict(zip(NAMES, TRUTH.tolist(), strict=True)),
+    }
+    seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, 2))
+    reference, _ = tensors(options.reference, None, seeds, 100, 1e-6, derivatives=False)
+    print(f"reference n = {options.reference}: {time.perf_counter() - start:.0f} s", flush=True)
+    rows = []
+    for n in options.sizes:
+        for name, rule in RULES.items():
+            row = {"rule": name, "n": n, **judge(*tensors(n, rule, seeds, 500, 1e-6, derivatives=True), reference)}
+            rows.append(row)
+            print(
+                f"{name:10s} {n:3d}  cell {row['single_cell_error']:.1e}  trace {100 * row['trace_bias']:+.2f} %  "
+                f"kappa {100 * row['kappa_bias']:.2f} +- {100 * row['kappa_bias_error']:.2f} %  "
+                f"delays {100 * row['delays_bias']:.2f} +- {100 * row['delays_bias_error']:.2f} %  "
+                + " ".join(f"{value:.4g}" for value in row["implied"].values()),
+                flush=True,
+            )
+    options.out.mkdir(parents=True, exist_ok=True)
+    record |= {"reference": f"sharp, n = {options.reference}", "seconds": time.perf_counter() - start, "rows": rows}
+    (options.out / "mixing.json").write_text(json.dumps(record, indent=1) + "\n")
+    draw(rows, options.out / "mixing.png")
+
+
+if __name__ == "__main__":
+    main()
