@@ -38,7 +38,8 @@ def test_losses_params_and_costs(data):
     assert np.isfinite(result.losses).all()
     # Fresh noise: no two steps see the same loss.
     assert len(np.unique(result.losses)) == result.losses.size
-    assert result.stats["solves"] == 2 * 30 * 64 + 2 * 64
+    # Both ends are linearised; the better one again, if its loss on held noise is not the lower one.
+    assert result.stats["solves"] - 2 * 30 * 64 in (2 * 64, 3 * 64)
     assert result.params["kappa"].shape == (2,)
     assert set(result.standard_errors) == {"kappa", "shift"}
     best = np.argmin(result.losses[:, -15:].mean(axis=1))

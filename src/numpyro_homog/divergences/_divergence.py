@@ -30,8 +30,9 @@ class Linearization(NamedTuple):
         curvature: mean(J J') estimated from the cloud; positive semidefinite, shape (P, P).
         curvature_noise: the part of `curvature` that is expected from the finite size of x alone, shape (P, P);
             the difference of both is unbiased.
-        num_groups: number of groups of points whose tangents `curvature` averages, over all slices. Where the true curvature is zero,
-            the standard deviation of the difference is about `curvature_noise` times sqrt(2 / num_groups).
+        num_groups: number of groups of points whose tangents `curvature` averages, over all slices. Where the true
+            curvature is zero, the standard deviation of the difference is about `curvature_noise` times
+            sqrt(2 / num_groups).
     """
 
     value: Float[Array, ""]

@@ -143,7 +143,8 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
 
         slices = jax.lax.map(linearize_slice, self.directions(rng_key, x.shape[1], x.dtype))
         # Neighbours in one direction are none in another: the scatter averages out over the slices as well.
-        return Linearization(*(jnp.mean(part, axis=0) for part in slices), num_groups * slices[0].shape[0])
+        value, gradient, curvature, noise = (jnp.mean(part, axis=0) for part in slices)
+        return Linearization(value, gradient, curvature, noise, num_groups * slices[0].shape[0])
 
     def influence(
         self,

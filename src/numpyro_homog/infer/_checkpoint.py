@@ -4,6 +4,7 @@ import hashlib
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Checkpoint:
         self._fingerprint = fingerprint
         self._groups: dict[str, dict[str, np.ndarray]] = {}
         if self.path is not None and self.path.exists():
-            self._load()
+            self._load(self.path)
         elif self.path is not None and not self.path.absolute().parent.is_dir():
             raise ValueError(f"The folder of checkpoint={str(self.path)!r} does not exist.")
 
@@ -42,26 +43,27 @@ class Checkpoint:
         self._groups |= groups
         if self.path is None:
             return
-        flat = {f"{name}/{key}": array for name, part in self._groups.items() for key, array in part.items()}
+        flat: dict[str, Any] = {_FINGERPRINT: np.array(self._fingerprint)}
+        flat |= {f"{name}/{key}": array for name, part in self._groups.items() for key, array in part.items()}
         temporary = self.path.with_name(self.path.name + ".part")
         with temporary.open("wb") as file:
-            np.savez(file, **{_FINGERPRINT: np.array(self._fingerprint)}, **flat)
+            np.savez(file, **flat)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
 
-    def _load(self):
+    def _load(self, path: Path) -> None:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{self.path} is not a checkpoint of this package ({error}); remove it or choose another path."
+                f"{path} is not a checkpoint of this package ({error}); remove it or choose another path."
             ) from error
         found = str(arrays.pop(_FINGERPRINT, ""))
         if found != self._fingerprint:
             raise ValueError(
-                f"{self.path} belongs to another run: the data, the key, the model's parameters and prior, the sizes or"
+                f"{path} belongs to another run: the data, the key, the model's parameters and prior, the sizes or"
                 " the settings differ. Repeat the call that began it to resume, or remove the file to start anew."
             )
         for name, array in arrays.items():

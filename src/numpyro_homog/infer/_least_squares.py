@@ -30,14 +30,14 @@ class Outcome(NamedTuple):
 
     Attributes:
         best: the descent with the least loss on the whole population.
-        level: the whole population, where that descent ended.
+        level: the whole population, where that descent ended; None for divergences that are no sums of squares.
         basins: all ends, best first.
         losses: losses of each start.
         screening_iterations: how many of them belong to the screening.
     """
 
     best: Descent
-    level: LeastSquares
+    level: LeastSquares | None
     basins: list[Basin]
     losses: list[np.ndarray]
     screening_iterations: list[int]

@@ -234,7 +234,7 @@ class MinimumDistance:
             size = np.abs(loose) / np.maximum(np.linalg.norm(loose, axis=0), 1e-300)
             flat = np.where((size > 1e-2).any(axis=1), np.inf, np.sqrt(np.maximum(np.diag(covariance), 0)))
             errors = split_vector(flat, population)
-        result = RESULTS.successful
+        result: Any = RESULTS.successful
         if best.status != CONVERGED:
             result = RESULTS.fit_not_converged
         if undetermined:

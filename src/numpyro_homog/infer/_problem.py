@@ -161,7 +161,7 @@ class LeastSquares:
     def __init__(self, problem: Problem, num_specimens: int, simulation_key: jax.Array, divergence_key: jax.Array):
         self.problem, self.num_specimens = problem, num_specimens
         self._keys = (simulation_key, divergence_key)
-        self._best: tuple[float, np.ndarray | None, Any] = (np.inf, None, None)
+        self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
 
     def __call__(self, position: np.ndarray) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
@@ -179,7 +179,7 @@ class LeastSquares:
     def influence(self, position: np.ndarray) -> np.ndarray:
         """Influence of each data specimen on the gradient, shape (N, P)."""
         if not np.array_equal(self._best[1], position):
-            self._best = (np.inf, None, None)
+            self._best = (np.inf, np.zeros(0), None)
             self(position)
         cloud, tangents = self._best[2]
         values = self.problem.call("influence", self._influence, cloud, tangents, self._keys[1], self.problem.data)
@@ -253,7 +253,8 @@ def same_arguments(first: Mapping[str, Any] | tuple, second: Mapping[str, Any] |
     """Whether two sets of arguments of a model are equal, array for array."""
     leaves_1, structure_1 = jax.tree.flatten(first)
     leaves_2, structure_2 = jax.tree.flatten(second)
-    return structure_1 == structure_2 and all(_same(a, b) for a, b in zip(leaves_1, leaves_2, strict=True))
+    same_structure: Any = structure_1 == structure_2  # type: ignore[operator]
+    return bool(same_structure) and all(_same(a, b) for a, b in zip(leaves_1, leaves_2, strict=True))
 
 
 def _same(a, b):

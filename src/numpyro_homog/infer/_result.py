@@ -115,7 +115,8 @@ class MinimumDistanceResult(eqx.Module):
             f" ({stats['compile_seconds']:.1f} s of them compiling)",
         ]
         if self.result != RESULTS.successful:
-            lines += ["", f"Beware: {RESULTS[self.result]}"]
+            advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
+            lines += ["", f"Beware: {advice}"]
             lines += [f"  undetermined: {direction}" for direction in self.undetermined]
         return "\n".join(lines)
 

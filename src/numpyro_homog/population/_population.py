@@ -10,14 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 from numpyro import handlers
-from numpyro.distributions import biject_to
-from numpyro.distributions.transforms import ComposeTransform
 
-from .._compat import unwrap
+from ._bijection import bijection
 from ._inspection import inspect_model
 from ._messengers import Chunk, HideSpecimens, InnerOnly, StandIn
 
@@ -184,7 +181,7 @@ class Population:
 
         def substitute_fn(site):
             if site["type"] == "sample" and site["name"] in unconstrained:
-                return _bijection(site["fn"])(unconstrained[site["name"]])
+                return bijection(site["fn"])(unconstrained[site["name"]])
 
         return self._run_parameters(lambda model: handlers.substitute(model, substitute_fn=substitute_fn))[0]
 
@@ -192,7 +189,7 @@ class Population:
         """Unconstrained values of the parameters from constrained ones, by name."""
         params = self._checked(params)
         _, distributions = self._run_parameters(lambda model: handlers.substitute(model, data=params))
-        return {name: _bijection(distributions[name]).inv(params[name]) for name in self.parameters}
+        return {name: bijection(distributions[name]).inv(params[name]) for name in self.parameters}
 
     def to_vector(self, params: Mapping[str, Any]) -> Float[Array, "unconstrained"]:
         """Unconstrained values of all parameters in one vector, from constrained values by name."""
@@ -282,19 +279,6 @@ def _map_chunks_jvp(primals, tangents):
 
         change = jax.tree.map(jnp.add, change, eqx.filter_jvp(plain, (others,), (other_tangents,))[1])
     return values, change
-
-
-def _bijection(distribution):
-    """Transform from unconstrained space onto the values of a distribution."""
-    inner = unwrap(distribution)
-    if not isinstance(inner, dist.TransformedDistribution):
-        return biject_to(distribution.support)
-    composed = ComposeTransform([_bijection(inner.base_dist), *inner.transforms])
-    try:
-        jax.eval_shape(composed.inv, jax.ShapeDtypeStruct(distribution.shape(), jnp.result_type(float)))
-    except NotImplementedError:
-        return biject_to(distribution.support)
-    return composed
 
 
 def hide_specimens(model: Callable, plate: str, rng_key: Array) -> HideSpecimens:
