@@ -4,6 +4,7 @@ import math
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -32,7 +33,7 @@ class Grid(eqx.Module):
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if not 1 <= len(shape) <= 3 or any(int(n) != n or n < 1 for n in shape):
             raise ValueError(f"Grid expects one, two or three positive integers as its shape; got {shape}.")
-        lengths = (1.0,) * len(shape) if lengths is None else tuple(float(length) for length in lengths)
+        lengths = (1.0,) * len(shape) if lengths is None else tuple(map(float, np.atleast_1d(lengths)))
         if len(lengths) != len(shape) or not all(math.isfinite(length) and length > 0 for length in lengths):
             raise ValueError(
                 f"Grid expects one positive finite length for each of the {len(shape)} axes of {shape}; got {lengths}."

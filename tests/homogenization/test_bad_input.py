@@ -208,7 +208,7 @@ def test_a_cell_problem_refuses_the_wrong_parts():
     ):
         with pytest.raises(TypeError, match=message):
             nh.CellProblem(*arguments)
-    with pytest.raises(ValueError, match="max_iterations must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="max_iterations must be a positive integer; got 0"):
         make_cell(SHAPE, max_iterations=0)
 
 

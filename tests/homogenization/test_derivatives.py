@@ -118,12 +118,12 @@ def count_loops(fn, *args):
 def test_the_first_derivative_costs_no_solve():
     fields = smooth_field(4, SHAPE, (2,))
     tensor = lambda f: jnp.sum(nh.effective_tensor(TIGHT, f, throw=False))  # noqa: E731
-    assert count_loops(tensor, fields) == 1
-    assert count_loops(jax.value_and_grad(tensor), fields) == 1
-    assert count_loops(lambda f: jax.jvp(tensor, (f,), (f,)), fields) == 1
-    assert count_loops(lambda f: jax.jacfwd(lambda s: tensor(f * s))(1.0), fields) == 1
+    plain = count_loops(tensor, fields)
+    assert count_loops(jax.value_and_grad(tensor), fields) == plain
+    assert count_loops(lambda f: jax.jvp(tensor, (f,), (f,)), fields) == plain
+    assert count_loops(lambda f: jax.jacfwd(lambda s: tensor(f * s))(1.0), fields) == plain
     # A second derivative pays for solves: the counter can tell.
-    assert count_loops(lambda f: jax.jvp(jax.grad(tensor), (f,), (f,)), fields) > 1
+    assert count_loops(lambda f: jax.jvp(jax.grad(tensor), (f,), (f,)), fields) > plain
 
 
 @pytest.mark.slow

@@ -63,8 +63,8 @@ class CellProblem(AbstractCell):
                 raise TypeError(f"CellProblem(grid, law, boundary) expects {what}; got {type(value).__name__}.")
         if not (math.isfinite(tolerance) and 0 < tolerance < 1):
             raise ValueError(f"tolerance is relative and must lie in (0, 1); got {tolerance}.")
-        if max_iterations < 1:
-            raise ValueError(f"max_iterations must be at least 1; got {max_iterations}.")
+        if max_iterations < 1 or int(max_iterations) != max_iterations:
+            raise ValueError(f"max_iterations must be a positive integer; got {max_iterations}.")
         self.grid, self.law, self.boundary = grid, law, boundary
         self.tolerance, self.max_iterations = float(tolerance), int(max_iterations)
 
@@ -165,7 +165,8 @@ def _result(problem, coefficients, diagnostics):
         trouble = RESULTS.where(valid, RESULTS.not_converged, RESULTS.bad_coefficient)
         return RESULTS.where(valid & converged, RESULTS.successful, trouble)
 
-    return jax.vmap(choose)(coefficients.valid, jnp.all(diagnostics.error <= problem.tolerance, axis=-1))
+    certified = (diagnostics.error >= 0) & (diagnostics.error <= problem.tolerance)
+    return jax.vmap(choose)(coefficients.valid, jnp.all(certified, axis=-1))
 
 
 def _reject(array, result):

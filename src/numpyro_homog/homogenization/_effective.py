@@ -42,7 +42,7 @@ def effective_tensor(
 
     Outside of transformations a large batch is cut into slices, so that memory is that of the field and of a few
     slices (NumPy arrays and memory maps are read slice by slice), and on a CPU the slices use all cores. Under
-    `jax.jit` one core computes, chunk by chunk: the working memory does not grow with the batch either. The first
+    `jax.jit` one core computes, chunk by chunk, in the memory of the field, one copy of it and a few chunks. The first
     derivative costs no further solve; reverse mode keeps the sensitivities of all voxels, as large as d (d + 1) / 2
     copies of the field.
     """

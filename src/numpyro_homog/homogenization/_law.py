@@ -127,14 +127,14 @@ def _principal_values(components, d):
     """Least and greatest eigenvalue of symmetric tensors with components (*batch, d, d, *grid)."""
     if d == 2:
         first, second, mixed = (components[..., i, j, :, :] for i, j in ((0, 0), (1, 1), (0, 1)))
-        centre, radius = (first + second) / 2, jnp.sqrt(((first - second) / 2) ** 2 + mixed**2)
+        centre, radius = (first + second) / 2, jnp.hypot((first - second) / 2, mixed)
         return centre - radius, centre + radius
     values = jnp.linalg.eigvalsh(jnp.moveaxis(components, (-d - 2, -d - 1), (-2, -1)))
     return values[..., 0], values[..., -1]
 
 
 def _as_real_array(field):
-    if isinstance(field, tuple | list | dict) or field is None:
+    if isinstance(field, tuple | list | dict | str) or field is None:
         raise TypeError(f"field must be one array of conductivities; got {type(field).__name__}.")
     field = jnp.asarray(field)
     if jnp.issubdtype(field.dtype, jnp.complexfloating) or field.dtype == bool:

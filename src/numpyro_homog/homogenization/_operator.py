@@ -33,8 +33,12 @@ class VoxelOperator(NamedTuple):
     affine: np.ndarray
     volume: float
 
-    def apply(self, halo_values: Float[Array, "..."], unknown: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Stiffness times `unknown`, given coefficients from `pad_coefficients`.
+    def apply(
+        self, halo_values: Float[Array, "..."], unknown: Float[Array, "..."], *, strained: bool = False
+    ) -> Float[Array, "..."]:
+        """Stiffness times `unknown`, given coefficients from `pad_coefficients`; `strained` adds the unit strains.
+
+        With `strained` the result is minus the residual of the cell problem at the corrector `unknown`.
 
         Constants lie in the null space, so it acts on differences to the node's own value: in 32-bit arithmetic the
         rounding error is then proportional to the differences and not to the values.
@@ -48,6 +52,8 @@ class VoxelOperator(NamedTuple):
             for step, j in itertools.product(sorted(steps), range(num_components))
             if any(step)
         }
+        if strained:
+            differences = {key: value + self._affine_step(*key, value) for key, value in differences.items()}
         rows = []
         for k in range(num_components):
             row = jnp.zeros((), unknown.dtype)
@@ -60,6 +66,14 @@ class VoxelOperator(NamedTuple):
                 row = row + _shifted(halo_values, -corner, shape, c) * flux
             rows.append(row)
         return rows[0] if num_components == 1 else jnp.concatenate(rows, axis=2)
+
+    def _affine_step(self, step, component, like):
+        """Change of the affine unknowns of all loads along a step between nodes of a voxel: (1, loads, 1, ...)."""
+        for a, b in itertools.product(range(len(self.corners)), repeat=2):
+            if tuple(self.corners[b] - self.corners[a]) == step:
+                change = self.affine[:, b, component] - self.affine[:, a, component]
+                return jnp.asarray(change.reshape(1, -1, *(1,) * (like.ndim - 2)), like.dtype)
+        raise ValueError(f"No two nodes of a voxel are a step {step} apart.")
 
     def load(self, halo_values: Float[Array, "..."], shape: tuple[int, ...]) -> Float[Array, "..."]:
         """Right-hand sides of the cell problem: minus the stiffness of the affine unknowns."""

@@ -27,16 +27,16 @@ def inverse_symbol(operator: VoxelOperator, shape: tuple[int, ...]) -> np.ndarra
     return 1.0 / symbol
 
 
-def apply_inverse(inverse: Float[Array, "..."], residual: Float[Array, "..."]) -> Float[Array, "..."]:
+def apply_inverse(inverse: Float[Array, "..."], residual: Float[Array, "..."], *, paired: bool) -> Float[Array, "..."]:
     """Inverse reference stiffness times `residual` (batch, loads, components, *grid).
 
-    `inverse` comes from `inverse_symbol`. Since it is real and even, two load cases travel as the real and the
-    imaginary part of one complex transform: a quarter less time than real transforms on a CPU.
+    `inverse` comes from `inverse_symbol`. Since it is real and even, two load cases can travel as the real and the
+    imaginary part of one complex transform (`paired`): a quarter less time than real transforms on a CPU.
     """
     axes = tuple(range(residual.ndim - inverse.ndim, residual.ndim))
     lead = tuple(range(axes[0]))
     num_loads = residual.shape[1]
-    if num_loads % 2:
+    if num_loads % 2 or not paired:
         spectrum = jnp.fft.rfftn(residual, axes=axes)
         symbol = inverse[..., : spectrum.shape[-1]].astype(spectrum.dtype)
         return jnp.fft.irfftn(spectrum * lax.expand_dims(symbol, lead), s=inverse.shape, axes=axes)
