@@ -1,0 +1,62 @@
+"""The public names: what is there, that it is documented, and that it comes from where it should."""
+
+import importlib
+import inspect
+import pkgutil
+import types
+
+import pytest
+
+import numpyro_homog as nh
+
+TOP_LEVEL = {
+    "CellProblem", "CellSolution", "CheckerboardCell", "Conductivity", "Grid", "LaguerreTessellation", "LaminateCell",
+    "MinimumDistance", "MinimumDistanceResult", "Periodic", "RESULTS", "SlicedWasserstein", "effective_tensor",
+    "example_names", "example_truth", "generalized_bayes", "homogenize", "load_example", "load_specimens", "mix",
+    "plot_cloud", "plot_convergence", "plot_field", "save_specimens", "solve_cell",
+}  # fmt: skip
+NAMESPACES = {"distributions", "divergences", "handlers", "homogenization", "infer", "population", "tensors"}
+
+
+def public_names(module):
+    return {name for name, value in vars(module).items() if not name.startswith("_") and not is_module(value)}
+
+
+def is_module(value):
+    return isinstance(value, types.ModuleType)
+
+
+def public_objects():
+    for namespace in [nh, *(importlib.import_module(f"numpyro_homog.{name}") for name in sorted(NAMESPACES))]:
+        for name in sorted(public_names(namespace)):
+            yield pytest.param(namespace, name, id=f"{namespace.__name__}.{name}")
+
+
+def test_the_top_level_names_are_these():
+    assert public_names(nh) == TOP_LEVEL
+
+
+def test_daily_names_are_the_objects_of_their_namespaces():
+    for name in sorted(NAMESPACES):
+        namespace = importlib.import_module(f"numpyro_homog.{name}")
+        for shared in public_names(namespace) & TOP_LEVEL:
+            assert getattr(nh, shared) is getattr(namespace, shared)
+
+
+def test_every_package_is_a_known_namespace():
+    packages = {module.name for module in pkgutil.iter_modules(nh.__path__) if module.ispkg}
+    assert packages - {"data"} == NAMESPACES - {"tensors"}
+
+
+@pytest.mark.parametrize(("namespace", "name"), list(public_objects()))
+def test_a_public_object_is_ours_and_documented(namespace, name):
+    value = getattr(namespace, name)
+    if not callable(value) or not hasattr(value, "__module__"):
+        return
+    if not str(value.__module__).startswith("numpyro_homog"):
+        assert namespace.__name__ == "numpyro_homog.tensors", f"{name} is re-exported from {value.__module__}"
+        return
+    first = (inspect.getdoc(value) or "").split("\n")[0]
+    assert first, f"{name} has no docstring"
+    assert first.endswith((".", ":")), f"the first line of {name}'s docstring is no sentence: {first}"
+    assert len(first) < 100
