@@ -165,6 +165,7 @@ def test_an_interrupt_leaves_the_checkpoint_and_says_so(laminate_data, tmp_path,
     assert np.isfinite(fit.unconstrained).all()
 
 
+@pytest.mark.slow
 def test_the_progress_bar_shows(laminate_data, capsys):
     MinimumDistance(laminates, laminate_data, SlicedWasserstein(3)).run(KEY, 100, num_starts=1, progress=True)
     captured = capsys.readouterr()
@@ -204,6 +205,7 @@ def test_parameters_that_the_data_cannot_tell_apart_are_named():
     assert "undetermined" in fit.to_arviz(num_draws=10).posterior.attrs
 
 
+@pytest.mark.slow
 def test_several_keys_make_one_cloud():
     def model(num_specimens):
         mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))

@@ -32,6 +32,7 @@ def fit(data, *, divergence=None, num_steps=10, **options):
     return estimator.run(KEY, 64, num_starts=2, progress=False)
 
 
+@pytest.mark.slow
 def test_losses_params_and_costs(data):
     result = fit(data, num_steps=30, batch_size=50)
     assert result.losses.shape == (2, 30)
@@ -58,6 +59,7 @@ def test_a_divergence_without_residuals_has_no_standard_errors(data):
         result.to_arviz()
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_skipped(data):
     class Sometimes(AbstractDivergence):
         """NaN in one step of three."""
