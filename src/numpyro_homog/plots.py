@@ -29,7 +29,7 @@ def plot_field(
     max_cells: int = 6,
     ax: Any = None,
 ) -> "matplotlib.figure.Figure":
-    """Draw two-dimensional cells: phases, a scalar field, or the mean conductivity tr(k)/d of a tensor field.
+    """Draw two-dimensional cells: phases, scalars, or the mean tr(k)/d of a tensor field.
 
     What is drawn follows from the shape; non-negative values that sum to 1 over the last axis are volume fractions of
     phases, whose colours are blended. The first grid axis points to the right, the second up. The cells of a batch
@@ -102,7 +102,7 @@ def plot_cloud(
     max_points: int = 2000,
     fig: Any = None,
 ) -> "matplotlib.figure.Figure":
-    """Draw clouds of effective tensors: scatter of each pair of unique components, histograms on the diagonal.
+    """Draw clouds of effective tensors: scatter of each pair of components, histograms.
 
     Args:
         measured: symmetric tensors, shape (specimens, d, d).

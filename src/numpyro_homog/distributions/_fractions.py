@@ -33,7 +33,9 @@ class AbstractDistance(eqx.Module):
 
 
 class EuclideanDistance(AbstractDistance):
-    """The distance |x - z|: phases nucleate at their delays and grow at one speed (Johnson and Mehl, 1939).
+    """The distance |x - z|: phases nucleate at their delays and grow at one speed.
+
+    This is the model of Johnson and Mehl (1939).
 
     Interfaces are branches of hyperbolas. Delays carry the unit of length (time times the unit speed of growth).
     """
@@ -46,7 +48,7 @@ class EuclideanDistance(AbstractDistance):
 
 
 class SquaredDistance(AbstractDistance):
-    """The squared distance |x - z|^2: the power (strictly: Laguerre) diagram, with straight interfaces.
+    """The squared distance |x - z|^2: the power diagram, with straight interfaces.
 
     Delays carry the unit of length squared; they are not start times.
     """

@@ -75,7 +75,7 @@ class LaguerreTransform(PushforwardTransform):
 
 
 class LaguerreTessellation(dist.TransformedDistribution):
-    """Cells that grow from one uniform seed per phase on the torus, started at different times.
+    """Cells that grow on the torus, one uniform seed per phase, started at different times.
 
     A point x belongs to the phase j with the least d(x, z_j) + w_j: seeds z_j are uniform on the periodic cell, w_j are
     the `delays`, d is the periodic distance. With d = |x - z| (default) this is the Johnson-Mehl tessellation: the cell

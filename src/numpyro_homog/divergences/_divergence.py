@@ -20,7 +20,7 @@ class AbstractDivergence(eqx.Module):
 
 
 class Linearization(NamedTuple):
-    """A least-squares divergence and its quadratic model in the parameters that move the cloud x.
+    """A least-squares divergence and its quadratic model in the parameters behind x.
 
     With r the residuals, D = mean(r^2), and J the derivative of the smooth part of r:
 

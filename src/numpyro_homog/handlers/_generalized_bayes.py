@@ -24,7 +24,7 @@ def generalized_bayes(
     plate: str | None = None,
     chunk_size: int | None = None,
 ) -> Callable:
-    """Turn a generative model into a posterior model whose likelihood is a divergence of populations.
+    """Turn a model into a posterior model whose likelihood is a divergence of populations.
 
     The density is
 

@@ -18,7 +18,9 @@ from ._solve import VOXELS_PER_CHUNK, Discretization, assemble, corrector, energ
 
 
 class CellProblem(AbstractCell):
-    """The cell problem div(C (e_m + grad w_m)) = 0 for each unit strain e_m, by multilinear voxel elements.
+    """The cell problem div(C (e_m + grad w_m)) = 0 for unit strains e_m, on voxels.
+
+    Elements are multilinear, with one coefficient (a scalar or a tensor) in each voxel.
 
     A cell problem is static: hashable, without arrays, free to close over or to pass through `jax.jit`.
 

@@ -39,7 +39,7 @@ class AbstractMixingRule(eqx.Module):
 
 
 class ArithmeticMixing(AbstractMixingRule):
-    """The mean, sum_j f_j kappa_j: what a softmax relaxation of the phases implies. An upper bound; biased high."""
+    """The mean, sum_j f_j kappa_j: what a softmax relaxation implies. Biased high."""
 
     def __call__(self, phases, kappa, spacing):
         """Isotropic coefficient, shape (*batch, *grid)."""
@@ -55,7 +55,7 @@ class HarmonicMixing(AbstractMixingRule):
 
 
 class GeometricMixing(AbstractMixingRule):
-    """The geometric mean, exp(sum_j f_j log kappa_j). Nearly unbiased tensors, but biased parameters."""
+    """The geometric mean, exp(sum_j f_j log kappa_j): unbiased tensors, biased parameters."""
 
     def __call__(self, phases, kappa, spacing):
         """Isotropic coefficient, shape (*batch, *grid)."""
@@ -101,7 +101,7 @@ def mix(
     *,
     grid: Grid | None = None,
 ) -> Float[Array, "..."]:
-    """Conductivity field of a microstructure: phase fractions times phase conductivities, by a mixing rule.
+    """Conductivity field of a microstructure, from phase fractions by a mixing rule.
 
     A voxel that holds phase j alone gets kappa_j. What a voxel gets that several phases share decides how accurate
     the recovered parameters are: see the rules, and docs/accuracy.md for the measurements.

@@ -30,7 +30,7 @@ _NUM_PRIOR_DRAWS = 64
 
 
 class MinimumDistance:
-    """Estimate a model's parameters by the least divergence between simulated and measured specimens.
+    """Estimate parameters by the least divergence of simulated from measured specimens.
 
         theta^ = argmin_theta D({simulated specimens at theta}, {measured specimens})
 

@@ -282,7 +282,9 @@ def _map_chunks_jvp(primals, tangents):
 
 
 def hide_specimens(model: Callable, plate: str, rng_key: Array) -> HideSpecimens:
-    """The model without its specimens: its sites outside the plate behave as ever, and no cell is solved.
+    """The model without its specimens; its sites outside the plate behave as ever.
+
+    No cell is solved.
 
     Args:
         model: a NumPyro model.
