@@ -9,8 +9,8 @@
 #
 #     python tutorials/00_quickstart.py plates.csv --num-phases 4
 #
-# where `plates.csv` has a header with K11, K12, K22 and one plate per row, in any unit. With `FAST=1` in the environment
-# everything is small, and takes less than a minute.
+# where `plates.csv` has a header with K11, K12, K22 and one plate per row, in any unit. With `FAST=1` in the
+# environment everything is small, and takes less than a minute.
 
 # %%
 import argparse

@@ -18,12 +18,12 @@ class RESULTS(lx.RESULTS):
         " or `tolerance` of the CellProblem, or use 64-bit precision."
     )
     fit_not_converged = (
-        "The best descent ended before its divergence stopped falling: the estimate can still move. Raise `max_steps` of"
-        " LevenbergMarquardt (or `num_steps` with an optax optimizer), and look at `losses`."
+        "The best descent ended before its divergence stopped falling: the estimate can still move. Raise `max_steps`"
+        " of LevenbergMarquardt (or `num_steps` with an optax optimizer), and look at `losses`."
     )
     undetermined = (
         "The data do not tell all parameters: the divergence does not change along the directions in `undetermined`,"
         " where standard errors are infinite and the estimate is where the start left it. Fix a parameter (`handlers."
-        "substitute`), write the model with fewer, measure another quantity, or simulate more specimens if the effect is"
-        " drowned in simulation noise."
+        "substitute`), write the model with fewer, measure another quantity, or simulate more specimens if the effect"
+        " is drowned in simulation noise."
     )
