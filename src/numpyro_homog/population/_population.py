@@ -18,7 +18,7 @@ from ._bijection import bijection
 from ._inspection import inspect_model
 from ._messengers import Chunk, HideSpecimens, InnerOnly, StandIn
 
-_CHUNK_BYTES = 2**22  # of simulated values and fields in a chunk
+_CHUNK_BYTES = 2**19  # of simulated values and fields in a chunk: it and its tangents stay in the cache of a core
 
 
 class Population:
