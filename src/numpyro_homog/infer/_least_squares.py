@@ -13,6 +13,7 @@ from ._levenberg_marquardt import (
     RUNNING,
     Descent,
     LevenbergMarquardt,
+    promised_fall,
     start_descent,
     step_descent,
 )
@@ -65,16 +66,27 @@ class Driver:
         *,
         floor: float = 0.0,
         rival: float = math.inf,
+        settled: bool = False,
     ) -> Descent:
         """A descent from `position` to its end, until its divergence is below `floor`, or until it has lost.
 
-        It has lost when five times the fall of the last five iterations would not bring it below `rival`.
+        It has lost when five times the fall of the last five iterations would not bring it below `rival`; if `settled`
+        (the position is a minimum on fewer specimens), when twice the fall that its Newton step promises would not.
         """
+
+        def has_lost(descent):
+            losses = descent.losses
+            if settled and losses[-1] - 2 * promised_fall(descent.evaluation, self._scale) > rival:
+                return True
+            return len(losses) > 5 and losses[-1] - 5 * (losses[-6] - losses[-1]) > rival
+
         saved = self._store.get(name)
         descent = (
             start_descent(position, level, self._settings, self._scale) if saved is None else Descent.from_arrays(saved)
         )
         while True:
+            if descent.status == RUNNING and has_lost(descent):
+                descent = descent._replace(status=ABANDONED)
             if saved is None:
                 self._store.put(**{name: descent.to_arrays(), "costs": level.problem.costs.to_arrays()})
             saved = None
@@ -82,9 +94,6 @@ class Driver:
             if descent.status != RUNNING:
                 return descent
             descent = step_descent(descent, level, self._settings, self._scale, tolerance, floor)
-            losses = descent.losses
-            if descent.status == RUNNING and len(losses) > 5 and losses[-1] - 5 * (losses[-6] - losses[-1]) > rival:
-                descent = descent._replace(status=ABANDONED)
 
     def best_of(self, level: LeastSquares, draws: np.ndarray, num_starts: int) -> list[np.ndarray]:
         """The best of each four draws."""
@@ -159,7 +168,12 @@ def fit_least_squares(
     for group in chosen:
         first = group[0]
         end = driver.descend(
-            f"polish {first}", level, ends[first].position, settings.tolerance, rival=_rival(polished, floor)
+            f"polish {first}",
+            level,
+            ends[first].position,
+            settings.tolerance,
+            rival=_rival(polished, floor),
+            settled=True,
         )
         losses[first] = np.append(losses[first], end.losses)
         polished.append(end)

@@ -90,7 +90,7 @@ def start_descent(position: np.ndarray, evaluate: Callable, settings: LevenbergM
     """A descent at its first point; it has failed if that point cannot be evaluated."""
     evaluation = evaluate(position)
     status = RUNNING if evaluation.is_finite else FAILED
-    if status == RUNNING and _decrement(evaluation, scale) <= settings.tolerance * evaluation.value:
+    if status == RUNNING and promised_fall(evaluation, scale) <= settings.tolerance * evaluation.value:
         status = CONVERGED
     losses = np.array([evaluation.value if status != FAILED else np.nan])
     return Descent(position, evaluation, np.array(0.01), np.array(2.0), losses, np.array(1), status)
@@ -131,7 +131,7 @@ def step_descent(
         # Nielsen's rule: the damping falls smoothly with the quality of the prediction.
         damping, growth = max(damping * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-9), 2.0
         position, current = trial, proposed
-        if _decrement(current, scale) <= tolerance * current.value or current.value <= floor:
+        if promised_fall(current, scale) <= tolerance * current.value or current.value <= floor:
             status = CONVERGED
     else:
         damping, growth = damping * growth * (1 if proposed.is_finite else 5), 2 * growth
@@ -163,6 +163,6 @@ def damped_step(evaluation: Evaluation, damping: float, scale: np.ndarray) -> np
     return -(vectors * inverse) @ (vectors.T @ (evaluation.gradient / weight)) / weight
 
 
-def _decrement(evaluation, scale):
+def promised_fall(evaluation, scale):
     """Fall of the divergence that the (slightly damped) Newton step promises."""
     return -evaluation.gradient @ damped_step(evaluation, 1e-3, scale)
