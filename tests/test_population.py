@@ -127,7 +127,7 @@ def test_the_default_chunk_follows_the_size_of_the_fields():
     for size in (16, 32):
         bytes_per_specimen = (1 + size * size) * jnp.zeros(()).dtype.itemsize
         population = Population(model, ["K_eff"], (10_000, size))
-        assert 0.8 * 2**22 < population.chunk_size * bytes_per_specimen <= 2**22
+        assert 0.5 * 2**19 < population.chunk_size * bytes_per_specimen <= 2**19
 
 
 # --- clear errors ---
