@@ -37,7 +37,12 @@ def from_unique_components(components: Float[Array, "*batch components"]) -> Flo
 
 
 def component_names(d: int, symbol: str = "K") -> tuple[str, ...]:
-    """Names of the components in the order of `unique_components`: K11, K22, K12 in 2D."""
+    """Names of the unique components, in the order of `unique_components`.
+
+    Args:
+        d: dimension of the tensors.
+        symbol: what precedes the indices; "K" and d = 2 give ("K11", "K22", "K12").
+    """
     return tuple(f"{symbol}{i + 1}{j + 1}" for i, j in zip(*_component_indices(d), strict=True))
 
 
