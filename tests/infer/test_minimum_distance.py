@@ -219,6 +219,16 @@ def test_several_keys_make_one_cloud():
     assert abs(float(fit.params["mean"]) - 0.5) < 4 * float(fit.standard_errors["mean"])
 
 
+def test_far_above_the_noise_floor_another_round_of_starts_follows():
+    """Two clusters are no normal distribution, whatever its parameters."""
+    y = np.concatenate([np.linspace(-0.1, 0.1, 100), np.linspace(9.9, 10.1, 100)])
+    optimizer = LevenbergMarquardt(max_rounds=2)
+    fit = MinimumDistance(shifted, {"y": y}, DIVERGENCE, optimizer).run(KEY, 200, num_starts=1, progress=False)
+    assert fit.losses.shape[0] == (2 if fit.loss > 3 * fit.noise_floor else 1)
+    assert sorted(start for basin in fit.basins for start in basin.starts) == list(range(fit.losses.shape[0]))
+    assert fit.losses.shape[0] == 2
+
+
 def test_all_starts_failing_is_an_error_with_advice():
     def model(num_specimens):
         kappa = numpyro.sample("kappa", dist.Normal(-50.0, 1.0))  # negative conductivities
@@ -229,7 +239,7 @@ def test_all_starts_failing_is_an_error_with_advice():
     tensors = jnp.eye(2) * (1 + jax.random.uniform(KEY, (20, 1, 1)))
     with pytest.warns(UserWarning, match="without spread"):
         estimator = MinimumDistance(model, {"K_eff": tensors}, DIVERGENCE)
-    with pytest.raises(RuntimeError, match=r"All 2 starts failed.*kappa"):
+    with pytest.raises(RuntimeError, match=r"All 6 starts failed.*kappa"):
         estimator.run(KEY, 20, num_starts=2, progress=False)
 
 

@@ -22,8 +22,9 @@ from ._progress import Progress
 
 _SCREENING_TOLERANCE = 1e-2
 _SCOUTING_TOLERANCE = 1e-3
-_DRAWS_PER_START = 4
+DRAWS_PER_START = 4
 _CLOSE = 4.0
+_SATISFYING = 3.0
 
 
 class Outcome(NamedTuple):
@@ -95,98 +96,142 @@ class Driver:
                 return descent
             descent = step_descent(descent, level, self._settings, self._scale, tolerance, floor)
 
-    def best_of(self, level: LeastSquares, draws: np.ndarray, num_starts: int) -> list[np.ndarray]:
-        """The best of each four draws."""
-        draws = draws[: num_starts * _DRAWS_PER_START]
-        saved = self._store.get("draws")
+    def best_of(self, name: str, level: LeastSquares, draws: np.ndarray, num_best: int) -> list[np.ndarray]:
+        """The draws in `num_best` groups, and the best of each group."""
+        saved = self._store.get(name)
         if saved is None:
-            values = np.array([level(draw).value for draw in draws])
-            saved = {"values": values}
-            self._store.put(draws=saved, costs=level.problem.costs.to_arrays())
+            saved = {"values": np.array([level(draw).value for draw in draws])}
+            self._store.put(**{name: saved, "costs": level.problem.costs.to_arrays()})
         values = np.where(np.isfinite(saved["values"]), saved["values"], np.inf)
-        return [draws[i::num_starts][np.argmin(values[i::num_starts])] for i in range(num_starts)]
+        return [draws[i::num_best][np.argmin(values[i::num_best])] for i in range(num_best)]
 
 
-def fit_least_squares(
-    problem: Problem,
-    settings: LevenbergMarquardt,
-    starts: np.ndarray,
-    num_starts: int,
-    driver: Driver,
-    keys: tuple,
-    noise: float,
-) -> Outcome:
-    """Descend from all starts on a part of the population, then from the best basins on all of it.
+class Search:
+    """Descends from all starts on a part of the population, then from the best basins on all of it.
+
+    If the best loss is then far above the noise floor, no start has found the right basin, or the model is wrong:
+    another round of as many starts follows, up to `settings.max_rounds`.
 
     Args:
         problem: what is fitted.
         settings: the limits.
-        starts: unconstrained positions, shape (num, P), at least `num_starts`. With scouting, the best of four is one
-            start.
-        num_starts: number of descents.
+        draws: draws of the prior, shape (num, P), `DRAWS_PER_START` for each start of each round.
+        num_starts: number of starts in a round.
         driver: runs the descents.
         keys: keys of the simulated sites and of the divergence, held fixed.
         noise: `Problem.sampling_noise`.
-
-    Raises:
-        RuntimeError: if no start can be evaluated.
     """
-    whole, part = problem.population.num_specimens, _screening_size(problem, settings)
-    level = LeastSquares(problem, part, *keys)
-    tolerance = settings.tolerance if part == whole else max(settings.tolerance, _SCREENING_TOLERANCE)
-    losses = [np.zeros(0)] * num_starts
-    positions = list(starts[:num_starts])
-    if part >= 4 * settings.num_scouting:
-        few = LeastSquares(problem, settings.num_scouting, *keys)
-        positions = driver.best_of(few, starts, num_starts)
-        close = _CLOSE * noise * (1 / problem.num_data + 1 / settings.num_scouting)
-        scouts = [
-            driver.descend(f"scout {i}", few, x, _SCOUTING_TOLERANCE, floor=close) for i, x in enumerate(positions)
-        ]
-        # A scout that failed keeps its start, which fails again on the larger part, or not.
-        positions, losses = [scout.position for scout in scouts], [scout.losses for scout in scouts]
-    floor = noise * (1 / problem.num_data + 1 / part)
-    ends: list[Descent] = []
-    for i, position in enumerate(positions):
-        ends.append(driver.descend(f"start {i}", level, position, tolerance, rival=_rival(ends, floor)))
-    groups = group_by_basin(ends, floor)
-    failed = [Basin((i,), math.nan, part, {}, FAILED) for i, end in enumerate(ends) if end.status == FAILED]
-    if not groups:
-        raise RuntimeError(_advice(problem, np.array(positions)))
-    screened = [_basin(problem, group, ends[group[0]], part) for group in groups]
-    losses = [np.append(before, end.losses) for before, end in zip(losses, ends, strict=True)]
-    iterations = [len(row) for row in losses]
-    if part == whole:
-        return Outcome(ends[groups[0][0]], level, screened + failed, losses, iterations)
 
-    limit = _rival(ends, floor)
-    chosen = [group for group, basin in zip(groups, screened, strict=True) if basin.loss <= limit]
-    chosen = chosen[: settings.max_polished]
-    level = LeastSquares(problem, whole, *keys)
-    floor = noise * (1 / problem.num_data + 1 / whole)
-    polished: list[Descent] = []
-    for group in chosen:
-        first = group[0]
-        end = driver.descend(
-            f"polish {first}",
-            level,
-            ends[first].position,
-            settings.tolerance,
-            rival=_rival(polished, floor),
-            settled=True,
+    def __init__(
+        self,
+        problem: Problem,
+        settings: LevenbergMarquardt,
+        draws: np.ndarray,
+        num_starts: int,
+        driver: Driver,
+        keys: tuple,
+        noise: float,
+    ):
+        self._problem, self._settings, self._driver, self._noise = problem, settings, driver, noise
+        self._draws, self._num_starts = draws, num_starts
+        part = _screening_size(problem, settings)
+        self._few, self._part, self._whole = (
+            LeastSquares(problem, size, *keys)
+            for size in (min(settings.num_scouting, part), part, problem.population.num_specimens)
         )
-        losses[first] = np.append(losses[first], end.losses)
-        polished.append(end)
-    merged = group_by_basin(polished, floor)
-    if not merged:
-        raise RuntimeError(_advice(problem, np.array([ends[group[0]].position for group in chosen])))
-    basins = [
-        _basin(problem, [start for i in indices for start in chosen[i]], polished[indices[0]], whole)
-        for indices in merged
-    ]
-    lost = [i for i, end in enumerate(polished) if end.status == FAILED]
-    rest = [screened[i] for i in [*lost, *range(len(screened))] if i in lost or groups[i] not in chosen]
-    return Outcome(polished[merged[0][0]], level, basins + rest + failed, losses, iterations)
+        self._ends: list[Descent] = []
+        self._losses: list[np.ndarray] = []
+        self._polished: dict[int, Descent] = {}
+
+    def run(self) -> Outcome:
+        """All rounds.
+
+        Raises:
+            RuntimeError: if no start can be evaluated.
+        """
+        iterations: list[int] = []
+        for number in range(self._settings.max_rounds):
+            self._screen(number)
+            iterations += [len(row) for row in self._losses[len(iterations) :]]
+            self._polish()
+            alive = [end for end in self._polished.values() if end.status != FAILED]
+            if any(end.evaluation.value <= _SATISFYING * self._floor(self._whole) for end in alive):
+                break
+        if not alive:
+            raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
+        best = min(alive, key=lambda end: float(end.evaluation.value))
+        return Outcome(best, self._whole, self._basins(), self._losses, iterations)
+
+    def _floor(self, level):
+        return self._noise * (1 / self._problem.num_data + 1 / level.num_specimens)
+
+    def _screen(self, number):
+        """The starts of one round, on parts of the population."""
+        first, last = number * self._num_starts, (number + 1) * self._num_starts
+        draws = self._draws[DRAWS_PER_START * first : DRAWS_PER_START * last]
+        losses, positions = [np.zeros(0)] * self._num_starts, list(draws[: self._num_starts])
+        if self._part.num_specimens >= 4 * self._few.num_specimens:
+            close = _CLOSE * self._floor(self._few)
+            positions = self._driver.best_of(f"draws {number}", self._few, draws, self._num_starts)
+            scouts = [
+                self._driver.descend(f"scout {first + i}", self._few, position, _SCOUTING_TOLERANCE, floor=close)
+                for i, position in enumerate(positions)
+            ]
+            positions, losses = [scout.position for scout in scouts], [scout.losses for scout in scouts]
+        tolerance = self._settings.tolerance
+        if self._part.num_specimens < self._whole.num_specimens:
+            tolerance = max(tolerance, _SCREENING_TOLERANCE)
+        for i, position in enumerate(positions):
+            rival = _rival(self._ends, self._floor(self._part))
+            end = self._driver.descend(f"start {first + i}", self._part, position, tolerance, rival=rival)
+            self._ends.append(end)
+            self._losses.append(np.append(losses[i], end.losses))
+
+    def _groups(self):
+        return group_by_basin(self._ends, self._floor(self._part))
+
+    def _polish(self):
+        """Descend on the whole population from basins that may be the best one."""
+        if self._part.num_specimens == self._whole.num_specimens:
+            self._whole, self._polished = self._part, dict(enumerate(self._ends))
+            return
+        limit = _rival(self._ends, self._floor(self._part))
+        fresh = [group[0] for group in self._groups() if not set(group) & set(self._polished)]
+        chosen = [i for i in fresh if self._ends[i].evaluation.value <= limit]
+        for i in chosen[: self._settings.max_polished]:
+            rival = _rival(self._polished.values(), self._floor(self._whole))
+            end = self._driver.descend(
+                f"polish {i}",
+                self._whole,
+                self._ends[i].position,
+                self._settings.tolerance,
+                rival=rival,
+                settled=True,
+            )
+            self._losses[i] = np.append(self._losses[i], end.losses)
+            self._polished[i] = end
+
+    def _basins(self):
+        """All ends, those on the whole population first."""
+        groups = self._groups()
+        firsts, ends = list(self._polished), list(self._polished.values())
+        basins = []
+        for merged in group_by_basin(ends, self._floor(self._whole)):
+            members = [firsts[i] for i in merged]
+            # With those that had joined them on the part.
+            members += [i for group in groups if set(group) & set(members) for i in group if i not in firsts]
+            basins.append(self._basin(members, ends[merged[0]], self._whole))
+        listed = {i for basin in basins for i in basin.starts}
+        for group in groups:
+            members = [i for i in group if i not in listed]
+            if members:
+                basins.append(self._basin(members, self._ends[members[0]], self._part))
+        failed = [i for i, end in enumerate(self._ends) if end.status == FAILED]
+        return basins + [Basin((i,), math.nan, self._part.num_specimens, {}, FAILED) for i in failed]
+
+    def _basin(self, starts, end, level):
+        params = self._problem.constrain(end.position)
+        return Basin(tuple(starts), float(end.evaluation.value), level.num_specimens, params, end.status)
 
 
 def _rival(ends, floor):
@@ -200,10 +245,6 @@ def _screening_size(problem, settings):
     size = settings.num_screening or max(500, whole // 16)
     size = math.ceil(size / chunk) * chunk
     return whole if 2 * size > whole else size
-
-
-def _basin(problem, starts, end, num_specimens):
-    return Basin(tuple(starts), float(end.evaluation.value), num_specimens, problem.constrain(end.position), end.status)
 
 
 def _advice(problem, starts):

@@ -28,7 +28,9 @@ class LevenbergMarquardt(eqx.Module):
             a population less than twice as large is not screened.
         num_scouting: number of specimens while a start is far from the data: until its divergence is within a few
             times the noise of so small a sample. Unused if the screening is not four times as large.
-        max_polished: most basins that are polished.
+        max_polished: most basins that are polished in a round.
+        max_rounds: most rounds of starts. Another one follows only if the best loss exceeds three times the noise
+            floor: then no start has found the right basin, or the model is wrong.
 
     Raises:
         ValueError: at construction, if a number is not positive.
@@ -39,9 +41,10 @@ class LevenbergMarquardt(eqx.Module):
     num_screening: int | None = None
     num_scouting: int = 64
     max_polished: int = 3
+    max_rounds: int = 3
 
     def __check_init__(self):
-        for name in ("tolerance", "max_steps", "num_screening", "num_scouting", "max_polished"):
+        for name in ("tolerance", "max_steps", "num_screening", "num_scouting", "max_polished", "max_rounds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"LevenbergMarquardt({name}=...) must be positive; got {value}.")

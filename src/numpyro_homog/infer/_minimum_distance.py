@@ -18,7 +18,7 @@ from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
 from ..population import Population
 from ._basins import BasinTable
 from ._checkpoint import Checkpoint, fingerprint
-from ._least_squares import Driver, Outcome, fit_least_squares
+from ._least_squares import DRAWS_PER_START, Driver, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
 from ._problem import Problem, same_arguments, split_vector
 from ._progress import Progress
@@ -135,7 +135,8 @@ class MinimumDistance:
             rng_key: key of the starts, the simulated sites and the divergence.
             *args: positional arguments of the model.
             num_starts: number of starts, drawn from the prior (for large populations, where a look at 64 specimens
-                is cheap, each the best of four draws).
+                is cheap, each the best of four draws). If none comes near the noise floor, another round follows; see
+                `LevenbergMarquardt`.
             progress: show a progress bar.
             checkpoint: a file for the state, replaced after each iteration. If it exists, the run goes on from it and
                 ends with bitwise the result of an uninterrupted one, on the same machine; a finished run returns at
@@ -160,7 +161,9 @@ class MinimumDistance:
         problem.begin_run(self.scale)
         rng_key = _typed(rng_key)
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
-        prior = problem.prior_vectors(prior_key, max(4 * num_starts, _NUM_PRIOR_DRAWS))
+        rounds = self.optimizer.max_rounds if isinstance(self.optimizer, LevenbergMarquardt) else 1
+        num_draws = rounds * num_starts * DRAWS_PER_START
+        prior = problem.prior_vectors(prior_key, max(num_draws, _NUM_PRIOR_DRAWS))
         settings = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
         digest = fingerprint(
             *(part for key in self._data for part in (key, self._data[key])),
@@ -182,7 +185,7 @@ class MinimumDistance:
             with Progress(show=progress, total=self.num_steps and self.num_steps * num_starts) as bar:
                 if isinstance(self.optimizer, LevenbergMarquardt):
                     driver = Driver(self.optimizer, _spread(prior), store, bar)
-                    outcome = fit_least_squares(problem, self.optimizer, prior, num_starts, driver, keys, noise)
+                    outcome = Search(problem, self.optimizer, prior, num_starts, driver, keys, noise).run()
                 else:
                     options = StochasticSettings(self.optimizer, int(self.num_steps or 0), self.batch_size)
                     outcome = fit_stochastic(

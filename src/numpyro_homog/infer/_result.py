@@ -29,7 +29,8 @@ class MinimumDistanceResult(eqx.Module):
         loss: divergence at the estimate.
         noise_floor: divergence that sampling alone makes at the truth: two clouds of these sizes from the law of the
             data.
-        losses: divergence after each iteration of each start, shape (num_starts, num_iterations), NaN-padded. The
+        losses: divergence after each iteration of each start, shape (num_starts, num_iterations), NaN-padded; more rows
+            if there was more than one round of starts. The
             first `stats["screening_iterations"]` entries of a row are those of parts of the population (first few
             specimens, then more); rows of polished starts go on with those of the whole.
         basins: which starts ended where.
