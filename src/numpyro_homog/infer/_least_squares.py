@@ -153,17 +153,26 @@ class Search:
         for number in range(self._settings.max_rounds):
             self._screen(number)
             iterations += [len(row) for row in self._losses[len(iterations) :]]
-            self._polish()
+            self._polish(is_last=number == self._settings.max_rounds - 1)
             alive = [end for end in self._polished.values() if end.status != FAILED]
-            if any(end.evaluation.value <= _SATISFYING * self._floor(self._whole) for end in alive):
+            if any(end.evaluation.value <= self._good_enough() for end in alive):
                 break
         if not alive:
             raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
         best = min(alive, key=lambda end: float(end.evaluation.value))
+        if best.status == ABANDONED:
+            # Nothing better came of the other rounds: it goes on to its end.
+            first = next(i for i, end in self._polished.items() if end is best)
+            best = self._driver.descend(f"finish {first}", self._whole, best.position, self._settings.tolerance)
+            self._losses[first] = np.append(self._losses[first], best.losses)
+            self._polished[first] = best
         return Outcome(best, self._whole, self._basins(), self._losses, iterations)
 
     def _floor(self, level):
         return self._noise * (1 / self._problem.num_data + 1 / level.num_specimens)
+
+    def _good_enough(self):
+        return _SATISFYING * self._floor(self._whole)
 
     def _screen(self, number):
         """The starts of one round, on parts of the population."""
@@ -190,8 +199,8 @@ class Search:
     def _groups(self):
         return group_by_basin(self._ends, self._floor(self._part))
 
-    def _polish(self):
-        """Descend on the whole population from basins that may be the best one."""
+    def _polish(self, *, is_last: bool) -> None:
+        """Descend on the whole population from basins that may be the best one; with other rounds to come, not far."""
         if self._part.num_specimens == self._whole.num_specimens:
             self._whole, self._polished = self._part, dict(enumerate(self._ends))
             return
@@ -200,6 +209,8 @@ class Search:
         chosen = [i for i in fresh if self._ends[i].evaluation.value <= limit]
         for i in chosen[: self._settings.max_polished]:
             rival = _rival(self._polished.values(), self._floor(self._whole))
+            if not is_last:
+                rival = min(rival, self._good_enough())
             end = self._driver.descend(
                 f"polish {i}",
                 self._whole,
