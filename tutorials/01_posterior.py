@@ -137,7 +137,8 @@ axes = az.plot_pair(
     var_names=["delay", "kappa"],
     kind="scatter",
     marginals=True,
-    textsize=11,
+    textsize=9,
+    figsize=(11, 11),
 )
 axes[-1, 0].figure.suptitle("posterior of start times (cell / velocity) and conductivities, W/(m K)")
 axes[-1, 0].figure.savefig(out / "01_pairs.png", dpi=80)
