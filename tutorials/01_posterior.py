@@ -35,7 +35,6 @@ with warnings.catch_warnings():
     import arviz as az
 
 FAST = os.environ.get("FAST", "0") == "1"
-numpyro.set_host_device_count(2)  # one chain per core
 matplotlib.use("Agg")
 out = Path("out")
 out.mkdir(exist_ok=True)
@@ -102,13 +101,13 @@ kernel = NUTS(
     target_accept_prob=0.8,
     max_tree_depth=3 if FAST else 6,
 )
-num_warmup, num_samples, num_specimens = (40, 40, 200) if FAST else (150, 350, 600)
+num_warmup, num_samples, num_specimens = (40, 40, 200) if FAST else (100, 300, 400)
 mcmc = MCMC(
     kernel,
     num_warmup=num_warmup,
     num_samples=num_samples,
     num_chains=1 if FAST else 2,
-    chain_method="sequential" if FAST else "parallel",
+    chain_method="sequential",  # "parallel" keeps memory of every step until the run ends
     progress_bar=False,
 )
 mcmc.run(jax.random.key(2), num_specimens, extra_fields=("accept_prob", "diverging", "num_steps"))
