@@ -44,7 +44,7 @@ def simulate(index: int, num_specimens: int, n: int) -> np.ndarray:
 def make_model(n: int):
     """The model of the README on an n x n grid."""
     cell = nh.CellProblem(nh.Grid((n, n)), nh.Conductivity(), nh.Periodic(), tolerance=1e-4)
-    log_kappa = dist.Normal(1.0, 1.0).expand([3]).to_event(1)
+    log_kappa = dist.Normal(0.5, 0.5).expand([3]).to_event(1)
     kappa_prior = dist.TransformedDistribution(log_kappa, [OrderedTransform(), ExpTransform()])
 
     def model(num_specimens):

@@ -43,14 +43,14 @@ out.mkdir(exist_ok=True)
 # ## The data and the model
 #
 # The start times count from that of the first phase. The conductivities are ordered: without that, relabelling the
-# phases would give six equal modes. The grid is coarse, so that the chains take minutes; the estimates carry a bias of
+# phases would give six equal modes. The prior says that neighbours differ by factors between 2 and 40. The grid is coarse, so that the chains take minutes; the estimates carry a bias of
 # one or two percent for it.
 
 # %%
 measured = nh.load_example("laguerre_plates")  # (1000, 2, 2), W/(m K)
 truth = nh.example_truth("laguerre_plates")
 cell = nh.CellProblem(nh.Grid((12, 12) if FAST else (16, 16)), nh.Conductivity(), nh.Periodic(), tolerance=1e-4)
-log_kappa = dist.Normal(1.0, 1.0).expand([3]).to_event(1)
+log_kappa = dist.Normal(0.5, 0.5).expand([3]).to_event(1)
 kappa_prior = dist.TransformedDistribution(log_kappa, [OrderedTransform(), ExpTransform()])
 
 

@@ -23,6 +23,7 @@ from ._progress import Progress
 _SCREENING_TOLERANCE = 1e-2
 _SCOUTING_TOLERANCE = 1e-3
 DRAWS_PER_START = 4
+_DATA_PER_SPECIMEN = 4
 _CLOSE = 4.0
 _SATISFYING = 3.0
 
@@ -134,10 +135,11 @@ class Search:
     ):
         self._problem, self._settings, self._driver, self._noise = problem, settings, driver, noise
         self._draws, self._num_starts = draws, num_starts
-        part = _screening_size(problem, settings)
+        part, whole = _screening_size(problem, settings), problem.population.num_specimens
+        # What few specimens can tell, few data can: sorting all of them would take longer than the simulation.
         self._few, self._part, self._whole = (
-            LeastSquares(problem, size, *keys)
-            for size in (min(settings.num_scouting, part), part, problem.population.num_specimens)
+            LeastSquares(problem, size, *keys, num_data=None if size == whole else _DATA_PER_SPECIMEN * size)
+            for size in (min(settings.num_scouting, part), part, whole)
         )
         self._ends: list[Descent] = []
         self._losses: list[np.ndarray] = []
@@ -169,7 +171,7 @@ class Search:
         return Outcome(best, self._whole, self._basins(), self._losses, iterations)
 
     def _floor(self, level):
-        return self._noise * (1 / self._problem.num_data + 1 / level.num_specimens)
+        return self._noise * level.noise
 
     def _good_enough(self):
         return _SATISFYING * self._floor(self._whole)

@@ -156,19 +156,34 @@ class LeastSquares:
         num_specimens: size of the part.
         simulation_key: key of the simulated sites, held fixed.
         divergence_key: key of the divergence, held fixed.
+        num_data: number of measured specimens that are looked at, drawn at random. Default: all of them.
     """
 
-    def __init__(self, problem: Problem, num_specimens: int, simulation_key: jax.Array, divergence_key: jax.Array):
+    def __init__(
+        self,
+        problem: Problem,
+        num_specimens: int,
+        simulation_key: jax.Array,
+        divergence_key: jax.Array,
+        num_data: int | None = None,
+    ):
         self.problem, self.num_specimens = problem, num_specimens
         self._keys = (simulation_key, divergence_key)
+        self._data = problem.data
+        if num_data is not None and num_data < problem.num_data:
+            rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
+            self._data = problem.data._replace(cloud=problem.data.cloud[rows])
         self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
+
+    @property
+    def noise(self) -> float:
+        """What sampling noise adds to the divergence, in units of `Problem.sampling_noise`."""
+        return 1 / self._data.cloud.shape[0] + 1 / self.num_specimens
 
     def __call__(self, position: np.ndarray) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
         cloud, tangents = self._simulate(position)
-        linearization = self.problem.call(
-            "linearize", self._linearize, cloud, tangents, self._keys[1], self.problem.data
-        )
+        linearization = self.problem.call("linearize", self._linearize, cloud, tangents, self._keys[1], self._data)
         self.problem.costs.add(self.num_specimens)
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
         # The best point stays on the device: it is where the fit ends, and where `influence` is asked for.
@@ -182,7 +197,7 @@ class LeastSquares:
             self._best = (np.inf, np.zeros(0), None)
             self(position)
         cloud, tangents = self._best[2]
-        values = self.problem.call("influence", self._influence, cloud, tangents, self._keys[1], self.problem.data)
+        values = self.problem.call("influence", self._influence, cloud, tangents, self._keys[1], self._data)
         return np.asarray(values, float)
 
     def _simulate(self, position):
