@@ -14,6 +14,7 @@ TOP_LEVEL = {
     "MinimumDistance", "MinimumDistanceResult", "Periodic", "RESULTS", "SlicedWasserstein", "effective_tensor",
     "example_names", "example_truth", "generalized_bayes", "homogenize", "load_example", "load_specimens", "mix",
     "plot_cloud", "plot_convergence", "plot_field", "save_specimens", "solve_cell",
+    "hashin_shtrikman_bounds", "reuss_bound", "self_consistent", "voigt_bound",
 }  # fmt: skip
 NAMESPACES = {"distributions", "divergences", "handlers", "homogenization", "infer", "population", "tensors"}
 

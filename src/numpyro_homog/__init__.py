@@ -21,8 +21,12 @@ from .homogenization import Conductivity as Conductivity
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import Periodic as Periodic
 from .homogenization import effective_tensor as effective_tensor
+from .homogenization import hashin_shtrikman_bounds as hashin_shtrikman_bounds
 from .homogenization import mix as mix
+from .homogenization import reuss_bound as reuss_bound
+from .homogenization import self_consistent as self_consistent
 from .homogenization import solve_cell as solve_cell
+from .homogenization import voigt_bound as voigt_bound
 from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult
 from .io import load_specimens as load_specimens
