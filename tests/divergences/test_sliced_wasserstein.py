@@ -106,6 +106,18 @@ def test_linearize_has_the_value_and_the_gradient(x64):
     assert np.linalg.eigvalsh(linear.curvature).min() > -tolerance
 
 
+def test_one_huge_tangent_does_not_make_the_curvature():
+    """It enters the gradient as it is; in the curvature its square would hide all others."""
+    x, y = clouds(400, 300, 3)
+    tangents = jax.random.normal(jax.random.key(5), (400, 3, 2))
+    linearize = eqx.filter_jit(SlicedWasserstein(num_projections=6).linearize)
+    plain = linearize(x, tangents, y, rng_key=KEY)
+    spoiled = linearize(x, tangents.at[17, :, 0].multiply(1e5), y, rng_key=KEY)
+    assert abs(spoiled.gradient[0]) > 100 * abs(plain.gradient[0])
+    difference = np.abs(np.array(spoiled.curvature - plain.curvature) + np.array(spoiled.curvature_noise))
+    assert difference[0, 0] < 1.5 * plain.curvature[0, 0]
+
+
 def test_curvature_is_that_of_the_smooth_quantiles():
     """x = theta_1 + exp(theta_2) z + noise of the tangents: curvature diag(1, 1, 0) after the noise is taken off.
 

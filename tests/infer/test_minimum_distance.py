@@ -229,6 +229,23 @@ def test_far_above_the_noise_floor_another_round_of_starts_follows():
     assert fit.losses.shape[0] == 2
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_basin_that_one_start_alone_has_found_is_not_trusted(seed):
+    optimizer = LevenbergMarquardt(max_rounds=3)
+    y = np.random.default_rng(seed).standard_normal(200)
+
+    def model(num_specimens):
+        angle = numpyro.sample("angle", dist.Normal(0.0, 3.0))  # many minima of unequal depth
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+            numpyro.deterministic("y", z + jnp.cos(angle * 3) * 0.3 + 0.05 * angle**2)
+
+    fit = MinimumDistance(model, {"y": y}, DIVERGENCE, optimizer).run(
+        jax.random.key(seed), 200, num_starts=2, progress=False
+    )
+    assert len(fit.basins[0].starts) > 1 or fit.losses.shape[0] == 6
+
+
 def test_all_starts_failing_is_an_error_with_advice():
     def model(num_specimens):
         kappa = numpyro.sample("kappa", dist.Normal(-50.0, 1.0))  # negative conductivities

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
 
+_LONGEST = 10.0
+
 
 class SlicedWasserstein(AbstractLeastSquaresDivergence):
     """Squared sliced Wasserstein distance of order two between clouds of points.
@@ -106,6 +108,10 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         over about 2 sqrt(M) groups of neighbouring ranks, and what is left of the scatter is reported as
         `curvature_noise`.
 
+        Where a small change of a parameter makes a phase appear or vanish, single tangents are huge, and their squares
+        have no finite mean. For the curvature, not for the gradient, tangents longer than ten times the median are
+        shortened to that.
+
         Args:
             x: cloud of the model, shape (M, p).
             tangents: derivative of x in P parameters, shape (M, p, P).
@@ -121,6 +127,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         num_groups = max(1, min(num // 2, round(2 * math.sqrt(num))))
         group = np.arange(num) * num_groups // num
         size = np.bincount(group)
+        moderate = _shorten(tangents)
         mean_weight = jnp.asarray(1 / size[:, None], x.dtype)
         scatter_weight = jnp.asarray(1 / np.sqrt(np.maximum(size - 1, 1))[group, None], x.dtype)
 
@@ -129,14 +136,17 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
             order = jnp.argsort(projected)
             differences = grid.differences(projected[order], jnp.sort(y @ direction))
             weighted = jnp.asarray(grid.widths, x.dtype) * differences
-            tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order]
             mean_error = jax.ops.segment_sum(weighted, grid.index_x, num, indices_are_sorted=True)
+            gradient = jnp.zeros_like(mean_error).at[order].set(mean_error) @ jnp.einsum(
+                "mpk,p->mk", tangents, direction
+            )
+            tangent = jnp.einsum("mpk,p->mk", moderate, direction)[order]
             total = jax.ops.segment_sum(tangent, group, num_groups, indices_are_sorted=True)
             mean = total * mean_weight
             scatter = (tangent - mean[group]) * scatter_weight
             return (
                 jnp.sum(weighted * differences),
-                mean_error @ tangent,
+                gradient,
                 mean.T @ total / num,
                 scatter.T @ scatter / num,
             )
@@ -174,6 +184,13 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         directions = self.directions(rng_key, x.shape[1], x.dtype)
         total, _ = jax.lax.scan(add_slice, jnp.zeros((num_y, tangents.shape[2]), x.dtype), directions)
         return (total - jnp.mean(total, axis=0, keepdims=True)) / directions.shape[0]
+
+
+def _shorten(tangents):
+    """Tangents (M, p, P), each at most ten times as long as the median one of its parameter (if that is not zero)."""
+    length = jnp.linalg.norm(tangents, axis=1, keepdims=True)
+    limit = _LONGEST * jnp.median(length, axis=0, keepdims=True)
+    return tangents * jnp.where((length > limit) & (limit > 0), limit / jnp.where(length > 0, length, 1), 1)
 
 
 class _QuantileGrid:

@@ -13,6 +13,15 @@ from ._classical_bounds import self_consistent as self_consistent
 from ._classical_bounds import voigt_bound as voigt_bound
 from ._effective import AbstractCell as AbstractCell
 from ._effective import effective_tensor as effective_tensor
+from ._elasticity import LinearElasticity as LinearElasticity
+from ._elasticity import isotropic_stiffness as isotropic_stiffness
+from ._elasticity import lame_from_bulk as lame_from_bulk
+from ._elasticity import lame_from_young as lame_from_young
+from ._elasticity import mandel_to_voigt as mandel_to_voigt
+from ._elasticity import voigt_to_mandel as voigt_to_mandel
+from ._elasticity import young_from_lame as young_from_lame
+from ._fields import LocalFields as LocalFields
+from ._fields import local_fields as local_fields
 from ._law import AbstractLaw as AbstractLaw
 from ._law import Coefficients as Coefficients
 from ._law import Conductivity as Conductivity

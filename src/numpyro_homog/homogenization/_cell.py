@@ -149,12 +149,13 @@ def _discretize(cell, field):
     coefficients = cell.law.coefficients(field, cell.grid)
     batch, values = coefficients.batch, coefficients.values
     coefficients = eqx.tree_at(
-        lambda c: (c.values, c.least, c.greatest, c.valid),
+        lambda c: (c.values, c.least, c.greatest, c.ratio, c.valid),
         coefficients,
         (
             values.reshape(math.prod(batch), *values.shape[len(batch) :]),
             coefficients.least.reshape(-1),
             coefficients.greatest.reshape(-1),
+            coefficients.ratio.reshape(-1),
             coefficients.valid.reshape(-1),
         ),
     )

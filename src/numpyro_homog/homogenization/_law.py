@@ -9,16 +9,22 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from ..grids import Grid
+from ._spectrum import eigenvalue_bounds
+from ._tensor_fields import as_real_array, freeze, is_tensor_field, split_components, symmetric_bases
 
 
 class Coefficients(eqx.Module):
     """The tensor field C(x) = sum_c values_c(x) bases_c of a law, and its spectral bounds.
 
+    The bounds are relative to the reference medium R = I + ratio J, where J is the `AbstractLaw.reference_mode` of the
+    law: least * R <= C(x) <= greatest * R in the Loewner order, for all x.
+
     Attributes:
         values: shape (*batch, c, *grid).
         bases: constant m x m matrices, a tuple of c nested tuples.
-        least: lower bound of the eigenvalues of C over the cell, shape (*batch,).
-        greatest: upper bound of the eigenvalues of C over the cell, shape (*batch,).
+        least: lower bound over the cell, shape (*batch,).
+        greatest: upper bound over the cell, shape (*batch,).
+        ratio: weight of J in the reference medium, shape (*batch,), >= 0.
         valid: whether C is finite, symmetric and positive definite everywhere, shape (*batch,).
     """
 
@@ -26,10 +32,12 @@ class Coefficients(eqx.Module):
     bases: tuple = eqx.field(static=True)
     least: Float[Array, "..."]
     greatest: Float[Array, "..."]
+    ratio: Float[Array, "..."]
     valid: Array
 
     @property
     def batch(self) -> tuple[int, ...]:
+        """The batch axes."""
         return self.least.shape
 
 
@@ -56,6 +64,10 @@ class AbstractLaw(eqx.Module):
     def affine(self, points: np.ndarray) -> np.ndarray:
         """Values of the m unit-strain affine unknowns at `points` (nodes, ndim): shape (m, nodes * components)."""
 
+    def reference_mode(self, ndim: int) -> np.ndarray:
+        """The matrix J of the reference medium I + ratio J, shape (m, m), positive semidefinite; default: zero."""
+        return np.zeros((self.num_loads(ndim),) * 2)
+
     @abc.abstractmethod
     def coefficients(self, field: PyTree, grid: Grid) -> Coefficients:
         """Coefficients of a user's field; raises ValueError if its shape does not fit."""
@@ -69,22 +81,27 @@ class Conductivity(AbstractLaw):
     """
 
     def num_components(self, ndim: int) -> int:
+        """One: the potential."""
         return 1
 
     def num_loads(self, ndim: int) -> int:
+        """One unit gradient for each axis."""
         return ndim
 
     def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
+        """The gradient itself."""
         return np.swapaxes(gradients, -1, -2)
 
     def affine(self, points: np.ndarray) -> np.ndarray:
+        """The coordinates."""
         return points.T
 
     def coefficients(self, field: PyTree, grid: Grid) -> Coefficients:
-        field = _as_real_array(field)
+        """Scalars or tensors, as in the description of the class."""
+        field = as_real_array(field, "one array of conductivities")
         d, space = grid.ndim, tuple(range(-grid.ndim, 0))
         isotropic = field.shape[-d:] == grid.shape
-        tensorial = field.shape[-2:] == (d, d) and field.shape[-2 - d : -2] == grid.shape
+        tensorial = is_tensor_field(field.shape, grid, d)
         if isotropic and tensorial:
             raise ValueError(
                 f"field of shape {field.shape} on a grid of shape {grid.shape} can be read as scalars or as tensors;"
@@ -93,54 +110,63 @@ class Conductivity(AbstractLaw):
         if isotropic:
             least, greatest = jnp.min(field, axis=space), jnp.max(field, axis=space)
             valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
-            values = jnp.expand_dims(field, -d - 1)
-            return Coefficients(values, (_freeze(np.eye(d)),), least, greatest, valid)
+            values, ratio = jnp.expand_dims(field, -d - 1), jnp.zeros_like(least)
+            return Coefficients(values, (freeze(np.eye(d)),), least, greatest, ratio, valid)
         if not tensorial:
             raise ValueError(
                 f"field has shape {field.shape} but cell.grid is {grid.shape}; expected (*batch, *grid) or"
                 f" (*batch, *grid, {d}, {d}): pass a field on cell.grid or build the cell with the grid of the field."
             )
-        return _tensor_coefficients(field, grid)
+        return tensor_coefficients(field, grid, self.reference_mode(d))
 
 
-def _tensor_coefficients(field, grid):
-    d, space = grid.ndim, tuple(range(-grid.ndim, 0))
-    # One transposition to contiguous components; everything after it is elementwise.
-    components = lax.optimization_barrier(jnp.moveaxis(field, (-2, -1), (-d - 2, -d - 1)))
-    entry = {(i, j): components[(..., i, j) + d * (slice(None),)] for i in range(d) for j in range(d)}
-    smallest, largest = _principal_values(lax.stop_gradient(components), d)
+def tensor_coefficients(field: Float[Array, "..."], grid: Grid, mode: np.ndarray) -> Coefficients:
+    """Coefficients of a field of symmetric matrices, shape (*batch, *grid, m, m).
+
+    The ratio of the reference medium is that of the mean of the field, for a projector-like `mode` (a multiple of a
+    projector on one direction), or zero.
+    """
+    size, space = field.shape[-1], tuple(range(-grid.ndim, 0))
+    entries, asymmetry = split_components(field, grid, size)
+    fixed = lax.stop_gradient(entries)
+    norm = np.trace(mode)
+    if norm > 0:
+        ratio = _ratio(fixed, mode, space)
+        fixed = _relative_to(fixed, mode / norm, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
+    else:
+        ratio = jnp.zeros(field.shape[: field.ndim - grid.ndim - 2], field.dtype)
+    smallest, largest = eigenvalue_bounds(fixed, size)
     least, greatest = jnp.min(smallest, axis=space), jnp.max(largest, axis=space)
-    pairs = [(i, j) for i in range(d) for j in range(i, d)]
-    asymmetry = [jnp.max(jnp.abs(entry[i, j] - entry[j, i]), axis=space) for i, j in pairs if i < j]
     tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
     valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
-    for difference in asymmetry:
-        valid = valid & (difference <= tolerance * greatest)
-    values = jnp.stack([(entry[i, j] + entry[j, i]) / 2 for i, j in pairs], axis=-d - 1)
-    bases = np.zeros((len(pairs), d, d))
-    for basis, (i, j) in zip(bases, pairs, strict=True):
-        basis[i, j] = basis[j, i] = 1.0
-    return Coefficients(values, tuple(map(_freeze, bases)), least, greatest, valid)
+    valid = valid & (asymmetry <= tolerance * jnp.max(jnp.abs(field), axis=tuple(range(-grid.ndim - 2, 0))))
+    values = jnp.stack(list(entries.values()), axis=-grid.ndim - 1)
+    return Coefficients(values, symmetric_bases(size), least, greatest, ratio, valid)
 
 
-def _principal_values(components, d):
-    """Least and greatest eigenvalue of symmetric tensors with components (*batch, d, d, *grid)."""
-    if d == 2:
-        first, second, mixed = (components[..., i, j, :, :] for i, j in ((0, 0), (1, 1), (0, 1)))
-        centre, radius = (first + second) / 2, jnp.hypot((first - second) / 2, mixed)
-        return centre - radius, centre + radius
-    values = jnp.linalg.eigvalsh(jnp.moveaxis(components, (-d - 2, -d - 1), (-2, -1)))
-    return values[..., 0], values[..., -1]
+def _ratio(entries, mode, space):
+    """Ratio of the isotropic medium next to the mean, at least zero; entries are those of a field."""
+    size, norm = len(mode), np.trace(mode)
+    mean = {pair: jnp.mean(entry, axis=space) for pair, entry in entries.items()}
+    trace = sum(mean[i, i] for i in range(size))
+    along = sum((1 if i == j else 2) * mode[i, j] / norm * mean[i, j] for i, j in mean if mode[i, j])
+    ratio = (along / ((trace - along) / (size - 1)) - 1) / norm
+    return jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 0), 0)
 
 
-def _as_real_array(field):
-    if isinstance(field, tuple | list | dict | str) or field is None:
-        raise TypeError(f"field must be one array of conductivities; got {type(field).__name__}.")
-    field = jnp.asarray(field)
-    if jnp.issubdtype(field.dtype, jnp.complexfloating) or field.dtype == bool:
-        raise TypeError(f"field must be real; got dtype {field.dtype}.")
-    return field if jnp.issubdtype(field.dtype, jnp.floating) else field.astype(jnp.result_type(float))
+def _relative_to(entries, projector, scale):
+    """Entries of S C S with S = 1 + (scale - 1) projector."""
+    size, change = len(projector), scale - 1
+    rows = [[entries[min(i, j), max(i, j)] for j in range(size)] for i in range(size)]
 
+    def product(i, j):
+        terms = [projector[i, k] * rows[k][j] for k in range(size) if projector[i, k]]
+        return rows[i][j] + change * sum(terms[1:], terms[0]) if terms else rows[i][j]
 
-def _freeze(matrix):
-    return tuple(map(tuple, matrix.tolist()))
+    left = [[product(i, j) for j in range(size)] for i in range(size)]
+
+    def again(i, j):
+        terms = [left[i][k] * projector[k, j] for k in range(size) if projector[k, j]]
+        return left[i][j] + change * sum(terms[1:], terms[0]) if terms else left[i][j]
+
+    return {(i, j): again(i, j) for i, j in entries}

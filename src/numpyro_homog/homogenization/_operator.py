@@ -1,6 +1,8 @@
 """Matrix-free stiffness of a voxel grid with periodic correctors."""
 
+import functools
 import itertools
+import operator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from jaxtyping import Array, Float
 from ..grids import Grid
 from ._jax_fem import voxel_element
 from ._law import AbstractLaw
+from ._modes import combine, from_modes, gather, mode_matrix, to_modes
 
 
 class VoxelOperator(NamedTuple):
@@ -22,13 +25,15 @@ class VoxelOperator(NamedTuple):
     Attributes:
         corners: integer offsets of the nodes of a voxel, shape (nodes, ndim).
         matrices: M_c, shape (c, nodes, components, nodes, components).
-        reference: stiffness of a voxel of the reference medium C = identity, shape as one M_c.
-        affine: affine unknowns of unit strains at the nodes, shape (loads, nodes, components).
+        modal: M_c between the modes of `_modes`, shape (c, modes, components, modes, components).
+        reference: stiffness of a voxel of C = identity and of C = reference mode, shape as two M_c.
+        affine: modes of the affine unknowns of unit strains, shape (loads, modes, components).
         volume: volume of the cell.
     """
 
     corners: np.ndarray
     matrices: np.ndarray
+    modal: np.ndarray
     reference: np.ndarray
     affine: np.ndarray
     volume: float
@@ -40,85 +45,86 @@ class VoxelOperator(NamedTuple):
 
         With `strained` the result is minus the residual of the cell problem at the corrector `unknown`.
 
-        Constants lie in the null space, so it acts on differences to the node's own value: in 32-bit arithmetic the
-        rounding error is then proportional to the differences and not to the values.
+        Constants lie in the null space, so it acts on differences of nodal values: in 32-bit arithmetic the rounding
+        error is then proportional to the differences and not to the values.
         """
-        shape = unknown.shape[3:]
-        padded = lax.optimization_barrier(add_halo(unknown, len(shape)))
-        num_components = unknown.shape[2]
-        steps = {tuple((second - first).tolist()) for first in self.corners for second in self.corners}
-        differences = {
-            (step, j): _shifted(padded, step, shape, j) - _shifted(padded, (0,) * len(shape), shape, j)
-            for step, j in itertools.product(sorted(steps), range(num_components))
-            if any(step)
-        }
+        if self.matrices.shape[2] == 1 and not strained:
+            return self._apply_to_scalars(halo_values, unknown)
+        ndim = unknown.ndim - 3
+        modes = to_modes(lax.optimization_barrier(add_halo(unknown, ndim)), ndim)
         if strained:
-            differences = {key: value + self._affine_step(*key, value) for key, value in differences.items()}
-        rows = []
-        for k in range(num_components):
-            row = jnp.zeros((), unknown.dtype)
-            for (a, corner), c in itertools.product(enumerate(self.corners), range(len(self.matrices))):
-                flux = jnp.zeros((), unknown.dtype)
-                for (step, j), difference in differences.items():
-                    node = np.flatnonzero(np.all(self.corners - corner == step, axis=1))
-                    weight = float(self.matrices[c, a, k, node[0], j]) if len(node) else 0.0
-                    flux = flux + weight * difference if weight else flux
-                row = row + _shifted(halo_values, -corner, shape, c) * flux
-            rows.append(row)
-        return rows[0] if num_components == 1 else jnp.concatenate(rows, axis=2)
-
-    def _affine_step(self, step, component, like):
-        """Change of the affine unknowns of all loads along a step between nodes of a voxel: (1, loads, 1, ...)."""
-        for a, b in itertools.product(range(len(self.corners)), repeat=2):
-            if tuple(self.corners[b] - self.corners[a]) == step:
-                change = self.affine[:, b, component] - self.affine[:, a, component]
-                return jnp.asarray(change.reshape(1, -1, *(1,) * (like.ndim - 2)), like.dtype)
-        raise ValueError(f"No two nodes of a voxel are a step {step} apart.")
+            modes = {
+                s: values + constant for (s, values), constant in zip(modes.items(), self._affine(unknown), strict=True)
+            }
+        return self._forces(halo_values, modes, ndim)
 
     def load(self, halo_values: Float[Array, "..."], shape: tuple[int, ...]) -> Float[Array, "..."]:
         """Right-hand sides of the cell problem: minus the stiffness of the affine unknowns."""
-        forces = np.einsum("cakbl,mbl->cmak", self.matrices, self.affine)
-        loads = []
-        for m, k in itertools.product(range(forces.shape[1]), range(forces.shape[3])):
-            entry = jnp.zeros((), halo_values.dtype)
-            for (a, corner), c in itertools.product(enumerate(self.corners), range(forces.shape[0])):
-                if abs(forces[c, m, a, k]) > 1e-14 * np.abs(forces).max():
-                    entry = entry - float(forces[c, m, a, k]) * _shifted(halo_values, -corner, shape, c)
-            loads.append(entry)
-        batch = halo_values.shape[0]
-        loads = [jnp.broadcast_to(entry, (batch, 1, 1, *shape)) for entry in loads]
-        return jnp.concatenate(loads, axis=1).reshape(batch, forces.shape[1], forces.shape[3], *shape)
+        ndim = len(shape)
+        like = jnp.zeros((), halo_values.dtype)
+        subsets = [s for s in itertools.product((0, 1), repeat=ndim) if any(s)]
+        modes = dict(zip(subsets, self._affine(jnp.expand_dims(like, tuple(range(3 + ndim)))), strict=True))
+        return -self._forces(halo_values, modes, ndim)
 
     def strain_energies(self, corrector: Float[Array, "..."]) -> Float[Array, "..."]:
         """Sensitivity u_m' M_c u_n / volume of the effective tensor to the coefficients, u = affine + corrector.
 
-        It acts on differences to the first node of each voxel, for the reason given in `apply`.
-
         Returns:
             Shape (batch, c, pairs, *grid), for the pairs m <= n of load cases in the order of `load_pairs`.
         """
-        shape = corrector.shape[3:]
-        padded = lax.optimization_barrier(add_halo(corrector, len(shape)))
-        num_loads, num_nodes, num_components = self.affine.shape
-        nodes = list(itertools.product(range(1, num_nodes), range(num_components)))
-        differences = [
-            [
-                _shifted(padded[:, m], self.corners[a], shape, k)[:, 0]
-                - _shifted(padded[:, m], self.corners[0], shape, k)[:, 0]
-                + float(self.affine[m, a, k] - self.affine[m, 0, k])
-                for a, k in nodes
-            ]
-            for m in range(num_loads)
-        ]
+        ndim, num_loads = corrector.ndim - 3, len(self.affine)
+        padded = lax.optimization_barrier(_append_halo(corrector, ndim))
+        modes = to_modes(padded, ndim)
+        strained = {s: v + constant for (s, v), constant in zip(modes.items(), self._affine(corrector), strict=True)}
+        strained = lax.optimization_barrier(strained)
+        subsets = [s for s in itertools.product((0, 1), repeat=ndim)]
+        pairs = load_pairs(num_loads)
         energies = []
-        for matrix in self.matrices[:, 1:, :, 1:].reshape(-1, len(nodes), len(nodes)) / self.volume:
-            for m, n in load_pairs(num_loads):
-                energy = jnp.zeros((), corrector.dtype)
-                for i, j in zip(*np.nonzero(matrix), strict=True):
-                    energy = energy + float(matrix[i, j]) * differences[m][i] * differences[n][j]
-                energies.append(energy)
-        energies = lax.optimization_barrier(jnp.stack(energies, axis=1))
-        return energies.reshape(energies.shape[0], len(self.matrices), len(load_pairs(num_loads)), *shape)
+        for matrix in self.modal / self.volume:
+            forces = combine(matrix, strained)
+            totals = [jnp.zeros((), corrector.dtype) for _ in pairs]
+            for (i, row), k in itertools.product(enumerate(forces), range(matrix.shape[1])):
+                if (force := row[k]) is not None:
+                    values = strained[subsets[i]][:, :, k]
+                    products = [values[:, m] * force[:, n, 0] for m, n in pairs]
+                    totals = [total + product for total, product in zip(totals, products, strict=True)]
+            energies.append(jnp.stack(totals, axis=1))
+        return lax.optimization_barrier(jnp.stack(energies, axis=1))
+
+    def _forces(self, halo_values, modes, ndim):
+        """Nodal forces of modes on the voxels -1 .. n - 1 along each axis."""
+        parts = []
+        for c, matrix in enumerate(self.modal):
+            begin = (0, 0, c, *(0,) * ndim)
+            end = (halo_values.shape[0], 1, c + 1, *(n - 1 for n in halo_values.shape[3:]))
+            coefficient = lax.slice(halo_values, begin, end)
+            forces = combine(matrix, modes)
+            parts.append([[None if f is None else coefficient * f for f in row] for row in forces])
+        total = [[_sum([part[i][k] for part in parts]) for k in range(len(row))] for i, row in enumerate(parts[0])]
+        return from_modes(gather(total, axis=2), ndim)
+
+    def _affine(self, like):
+        """Modes of the affine unknowns, without the first, each (1, loads, components, 1, ...)."""
+        num_loads, _, num_components = self.affine.shape
+        shape = (1, num_loads, num_components, *(1,) * (like.ndim - 3))
+        return [jnp.asarray(mode.reshape(shape), like.dtype) for mode in np.moveaxis(self.affine, 1, 0)[1:]]
+
+    def _apply_to_scalars(self, halo_values, unknown):
+        """`apply` for one component, node by node: faster than by modes, but its size grows as components squared."""
+        shape = unknown.shape[3:]
+        padded = lax.optimization_barrier(add_halo(unknown, len(shape)))
+        steps = {tuple((second - first).tolist()) for first in self.corners for second in self.corners}
+        own = _shifted(padded, (0,) * len(shape), shape, 0)
+        differences = {step: _shifted(padded, step, shape, 0) - own for step in sorted(steps) if any(step)}
+        result = jnp.zeros((), unknown.dtype)
+        for (a, corner), c in itertools.product(enumerate(self.corners), range(len(self.matrices))):
+            flux = jnp.zeros((), unknown.dtype)
+            for step, difference in differences.items():
+                node = np.flatnonzero(np.all(self.corners - corner == step, axis=1))
+                weight = float(self.matrices[c, a, 0, node[0], 0]) if len(node) else 0.0
+                flux = flux + weight * difference if weight else flux
+            result = result + _shifted(halo_values, -corner, shape, c) * flux
+        return result
 
 
 def load_pairs(num_loads: int) -> list[tuple[int, int]]:
@@ -131,17 +137,24 @@ def voxel_operator(grid: Grid, law: AbstractLaw, bases: tuple) -> VoxelOperator:
     element = voxel_element(grid.spacing)
     num_nodes, num_components = len(element.corners), law.num_components(grid.ndim)
     strains = law.strain_operator(element.gradients)
-    tensors = np.concatenate([np.array(bases), np.eye(strains.shape[1])[None]])
+    mode = law.reference_mode(grid.ndim)
+    tensors = np.concatenate([np.array(bases), np.eye(len(mode))[None], mode[None]])
     matrices = np.einsum("q,qmi,cmn,qnj->cij", element.weights, strains, tensors, strains)
     matrices = (matrices + np.swapaxes(matrices, 1, 2)) / 2
     matrices[np.abs(matrices) < 1e-14 * np.abs(matrices).max()] = 0.0
     shape = (num_nodes, num_components)
     points = element.corners * np.array(grid.spacing)
+    transform = mode_matrix(element.corners)
+    nodal = matrices[:-2].reshape(-1, *shape, *shape)
+    modal = np.einsum("sa,cakbl,tb->csktl", transform, nodal, transform) / num_nodes**2
+    modal[np.abs(modal) < 1e-13 * np.abs(modal).max()] = 0.0
+    affine = law.affine(points - points.mean(axis=0)).reshape(-1, *shape)
     return VoxelOperator(
         corners=element.corners,
-        matrices=matrices[:-1].reshape(-1, *shape, *shape),
-        reference=matrices[-1].reshape(*shape, *shape),
-        affine=law.affine(points - points.mean(axis=0)).reshape(-1, *shape),
+        matrices=nodal,
+        modal=modal,
+        reference=matrices[-2:].reshape(-1, *shape, *shape),
+        affine=np.einsum("sa,mak->msk", transform, affine),
         volume=float(np.prod(grid.lengths)),
     )
 
@@ -158,6 +171,18 @@ def add_halo(array: Float[Array, "..."], ndim: int) -> Float[Array, "..."]:
         last = lax.slice_in_dim(array, array.shape[axis] - 1, array.shape[axis], axis=axis)
         array = lax.concatenate([last, array, first], axis)
     return array
+
+
+def _append_halo(array, ndim):
+    """Periodic copies of the first layer behind the last of the last `ndim` axes."""
+    for axis in range(array.ndim - ndim, array.ndim):
+        array = lax.concatenate([array, lax.slice_in_dim(array, 0, 1, axis=axis)], axis)
+    return array
+
+
+def _sum(terms):
+    terms = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, terms) if terms else None
 
 
 def _shifted(padded, offset, shape, index):

@@ -14,7 +14,7 @@ from ._batching import map_in_chunks
 from ._conjugate_gradients import Iterations, conjugate_gradients, refine
 from ._law import AbstractLaw, Coefficients
 from ._operator import VoxelOperator, load_pairs, pad_coefficients, voxel_operator
-from ._preconditioner import apply_inverse, inverse_symbol
+from ._preconditioner import apply_inverse, reference_modes
 
 VOXELS_PER_CHUNK = 16384
 
@@ -151,7 +151,8 @@ def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
     def allowance(energy):
         return problem.tolerance * operator.volume * stiffness(energy)
 
-    solve = _solver(problem, halo, allowance)
+    precondition = _preconditioner(problem, coefficients)
+    solve = _solver(problem, halo, precondition, allowance)
     active = jnp.broadcast_to(coefficients.valid[:, None], voigt.shape)
     first = solve(operator.load(halo, problem.grid.shape), active)
     # Rounding lets the recurrence drift by about eps * contrast; below this limit that is beyond notice.
@@ -160,7 +161,7 @@ def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
         first,
         solve,
         lambda solution: -operator.apply(halo, solution, strained=True),
-        _preconditioner(problem, values.dtype),
+        precondition,
         jnp.ones_like(contrast),
         active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
         allowance,
@@ -174,7 +175,8 @@ def _iterate_derivative(problem, coefficients, load) -> Iterations:
     values, _ = _normalize(coefficients)
     scale = lax.expand_dims(coefficients.least, tuple(range(1, load.ndim)))
     active = jnp.broadcast_to(coefficients.valid[:, None], load.shape[:2])
-    solve = _solver(problem, pad_coefficients(values), lambda energy: accuracy * energy)
+    precondition = _preconditioner(problem, coefficients)
+    solve = _solver(problem, pad_coefficients(values), precondition, lambda energy: accuracy * energy)
     return solve(load / jnp.where(coefficients.valid.reshape(scale.shape), scale, 1), active)
 
 
@@ -185,9 +187,7 @@ def _normalize(coefficients):
     return values, jnp.where(coefficients.valid, coefficients.greatest / least, 1)
 
 
-def _solver(problem, halo, allowance):
-    precondition = _preconditioner(problem, halo.dtype)
-
+def _solver(problem, halo, precondition, allowance):
     def solve(load, active, energy=None):
         return conjugate_gradients(
             lambda u: problem.operator.apply(halo, u),
@@ -203,18 +203,21 @@ def _solver(problem, halo, allowance):
     return solve
 
 
-def _preconditioner(problem, dtype):
-    inverse = jnp.asarray(_inverse_symbol(problem.grid, problem.law), dtype)
+def _preconditioner(problem, coefficients):
     # Two loads share a transform, and its rounding error: not if they differ by orders of magnitude.
-    paired = max(problem.grid.spacing) < 8 * min(problem.grid.spacing)
+    even = len(problem.operator.affine) % 2 == 0
+    paired = even and max(problem.grid.spacing) < 8 * min(problem.grid.spacing)
+    inverse = _reference_modes(problem.grid, problem.law).inverse(
+        lax.stop_gradient(coefficients.ratio), half=not paired
+    )
     return lambda residual: apply_inverse(inverse, residual, paired=paired)
 
 
 @functools.lru_cache(maxsize=64)
-def _inverse_symbol(grid, law):
+def _reference_modes(grid, law):
     size = law.num_loads(grid.ndim)
     identity = tuple(map(tuple, np.eye(size).tolist()))
-    return inverse_symbol(_operator(grid, law, (identity,)), grid.shape)
+    return reference_modes(_operator(grid, law, (identity,)), grid.shape)
 
 
 def _contract(problem, values, energies):

@@ -110,8 +110,9 @@ class Driver:
 class Search:
     """Descends from all starts on a part of the population, then from the best basins on all of it.
 
-    If the best loss is then far above the noise floor, no start has found the right basin, or the model is wrong:
-    another round of as many starts follows, up to `settings.max_rounds`.
+    If the best loss is then far above the noise floor, no start has found the right basin, or the model is wrong; if
+    only one start has found the best basin, others may be undiscovered: another round of as many starts follows, up to
+    `settings.max_rounds`.
 
     Args:
         problem: what is fitted.
@@ -157,7 +158,7 @@ class Search:
             iterations += [len(row) for row in self._losses[len(iterations) :]]
             self._polish(is_last=number == self._settings.max_rounds - 1)
             alive = [end for end in self._polished.values() if end.status != FAILED]
-            if any(end.evaluation.value <= self._good_enough() for end in alive):
+            if any(end.evaluation.value <= self._good_enough() for end in alive) and self._is_confirmed():
                 break
         if not alive:
             raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
@@ -223,6 +224,11 @@ class Search:
             )
             self._losses[i] = np.append(self._losses[i], end.losses)
             self._polished[i] = end
+
+    def _is_confirmed(self):
+        """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""
+        best = min(self._polished, key=lambda i: np.nan_to_num(float(self._polished[i].evaluation.value), nan=np.inf))
+        return self._num_starts == 1 or any(best in group and len(group) > 1 for group in self._groups())
 
     def _basins(self):
         """All ends, those on the whole population first."""

@@ -1,0 +1,90 @@
+"""Sums and differences over the corners of each voxel: the basis in which voxel stiffnesses are sparse.
+
+In d dimensions the 2^d corner values of a voxel become 2^d modes, one for each subset of the axes: differences along the
+axes of the subset, sums along the others. The empty subset is the sum of all corners, on which no stiffness acts.
+"""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+Modes = dict[tuple[int, ...], Array]
+
+
+def mode_matrix(corners: np.ndarray) -> np.ndarray:
+    """Modes of corner values as a matrix, shape (modes, nodes); the first mode is the sum. Its square is 2^d."""
+    subsets = np.array(list(itertools.product((0, 1), repeat=corners.shape[1])))
+    return np.prod(np.where(subsets[:, None], 2 * corners - 1, 1), axis=-1).astype(float)
+
+
+def to_modes(padded: Float[Array, "..."], ndim: int) -> Modes:
+    """Modes of all voxels, shape (..., *(grid - 1)) each, of nodal values (..., *grid); without the sum of all.
+
+    Differences come before sums, so that rounding errors are proportional to differences and not to values.
+    """
+    found: dict[tuple[int | None, ...], Array] = {(None,) * ndim: padded}
+
+    def reduce(state):
+        """Values with the axes reduced that are not None: 1 by a difference, 0 by a sum."""
+        if state not in found:
+            number = max(range(ndim), key=lambda a: {None: 0, 1: 1, 0: 2}[state[a]])
+            low, high = _neighbours(reduce((*state[:number], None, *state[number + 1 :])), padded.ndim - ndim + number)
+            found[state] = high - low if state[number] else low + high
+        return found[state]
+
+    return {subset: reduce(subset) for subset in itertools.product((0, 1), repeat=ndim) if any(subset)}
+
+
+def from_modes(modes: Modes, ndim: int) -> Float[Array, "..."]:
+    """Nodal values of modal forces: the transpose of `to_modes`, for the nodes that voxels surround."""
+    for number in reversed(range(ndim)):
+        joined: Modes = {}
+        for (*subset, differs), values in modes.items():
+            low, high = _neighbours(values, values.ndim - ndim + number)
+            part = low - high if differs else low + high
+            joined[tuple(subset)] = joined[tuple(subset)] + part if tuple(subset) in joined else part
+        modes = joined
+    return modes[()]
+
+
+def combine(weights: np.ndarray, modes: Modes) -> list[list[Array | None]]:
+    """Modal forces: sum over modes j and components l of weights[i, k, j, l] times mode j of component l.
+
+    Args:
+        weights: shape (modes, components, modes, components).
+        modes: as `to_modes` makes them, with the components on the axis before the grid.
+
+    Returns:
+        Rows by mode and component, each with one component on its axis; None where all weights vanish.
+    """
+    num_components, num_modes = weights.shape[1], weights.shape[0]
+    ndim = num_modes.bit_length() - 1
+    subsets = list(itertools.product((0, 1), repeat=ndim))
+
+    def row(i, k):
+        total = None
+        for j, l in zip(*np.nonzero(weights[i, k]), strict=True):  # noqa: E741
+            values = modes[subsets[j]]
+            axis = values.ndim - ndim - 1
+            term = float(weights[i, k, j, l]) * lax.slice_in_dim(values, int(l), int(l) + 1, axis=axis)
+            total = term if total is None else total + term
+        return total
+
+    return [[row(i, k) for k in range(num_components)] for i in range(num_modes)]
+
+
+def gather(rows: list[list[Array | None]], axis: int) -> Modes:
+    """Modal forces by subset from rows by mode and component, components joined along `axis`."""
+    ndim = len(rows).bit_length() - 1
+    like = next(entry for row in rows for entry in row if entry is not None)
+    filled = [[jnp.zeros_like(like) if entry is None else entry for entry in row] for row in rows]
+    subsets = itertools.product((0, 1), repeat=ndim)
+    return {s: jnp.concatenate(row, axis=axis) for s, row in zip(subsets, filled, strict=True) if any(s)}
+
+
+def _neighbours(values, axis):
+    num = values.shape[axis]
+    return lax.slice_in_dim(values, 0, num - 1, axis=axis), lax.slice_in_dim(values, 1, num, axis=axis)

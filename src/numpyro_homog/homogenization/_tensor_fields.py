@@ -1,0 +1,51 @@
+"""Fields of symmetric tensors as coefficients: what all laws share."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..grids import Grid
+
+
+def as_real_array(field, what: str) -> Array:
+    """The field as a floating-point array; raises TypeError for what is no array of real numbers."""
+    if isinstance(field, tuple | list | dict | str) or field is None:
+        raise TypeError(f"field must be {what}; got {type(field).__name__}.")
+    field = jnp.asarray(field)
+    if jnp.issubdtype(field.dtype, jnp.complexfloating) or field.dtype == bool:
+        raise TypeError(f"field must be real; got dtype {field.dtype}.")
+    return field if jnp.issubdtype(field.dtype, jnp.floating) else field.astype(jnp.result_type(float))
+
+
+def is_tensor_field(shape: tuple[int, ...], grid: Grid, size: int) -> bool:
+    """Whether an array of this shape is (*batch, *grid, size, size)."""
+    return shape[-2:] == (size, size) and shape[-2 - grid.ndim : -2] == grid.shape
+
+
+def symmetric_bases(size: int) -> tuple:
+    """One constant matrix for each component (i, j), i <= j, of a symmetric matrix, row by row, as nested tuples."""
+    pairs = list(itertools.combinations_with_replacement(range(size), 2))
+    bases = np.zeros((len(pairs), size, size))
+    for basis, (i, j) in zip(bases, pairs, strict=True):
+        basis[i, j] = basis[j, i] = 1.0
+    return tuple(map(freeze, bases))
+
+
+def split_components(field: Float[Array, "..."], grid: Grid, size: int):
+    """Components (i, j), i <= j, each (*batch, *grid), and the largest asymmetry of each member, (*batch,)."""
+    d, space = grid.ndim, tuple(range(-grid.ndim, 0))
+    # One transposition to contiguous components; everything after it is elementwise.
+    components = lax.optimization_barrier(jnp.moveaxis(field, (-2, -1), (-d - 2, -d - 1)))
+    entry = {(i, j): components[(..., i, j) + d * (slice(None),)] for i in range(size) for j in range(size)}
+    upper = {(i, j): (entry[i, j] + entry[j, i]) / 2 if i < j else entry[i, i] for i, j in entry if i <= j}
+    gaps = [jnp.max(jnp.abs(entry[i, j] - entry[j, i]), axis=space) for i, j in upper if i < j]
+    return upper, jax.tree.reduce(jnp.maximum, gaps, jnp.zeros(field.shape[: field.ndim - d - 2], field.dtype))
+
+
+def freeze(matrix: np.ndarray) -> tuple:
+    """A matrix as nested tuples, hashable."""
+    return tuple(map(tuple, matrix.tolist()))
