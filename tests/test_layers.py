@@ -35,6 +35,7 @@ LEVELS = {
     "population": 4,  # simulated specimens of a model; handlers and infer share it
     "handlers": 5,
     "infer": 6,
+    "images": 7,
     "io": 7,
     "plots": 7,
     "datasets": 7,

@@ -10,13 +10,24 @@ import pytest
 import numpyro_homog as nh
 
 TOP_LEVEL = {
-    "CellProblem", "CellSolution", "CheckerboardCell", "Conductivity", "Grid", "LaguerreTessellation", "LaminateCell",
-    "MinimumDistance", "MinimumDistanceResult", "Periodic", "RESULTS", "SlicedWasserstein", "effective_tensor",
-    "example_names", "example_truth", "generalized_bayes", "homogenize", "load_example", "load_specimens", "mix",
-    "plot_cloud", "plot_convergence", "plot_field", "save_specimens", "solve_cell",
-    "hashin_shtrikman_bounds", "reuss_bound", "self_consistent", "voigt_bound",
+    "CellProblem", "CellSolution", "CheckerboardCell", "Conductivity", "Grid", "Image", "LaguerreTessellation",
+    "LaminateCell", "MinimumDistance", "MinimumDistanceResult", "Periodic", "RESULTS", "SlicedWasserstein",
+    "coarsen", "effective_tensor", "example_names", "example_truth", "generalized_bayes", "hashin_shtrikman_bounds",
+    "homogenize", "load_example", "load_image", "load_specimens", "local_fields", "mix", "phases_from_labels",
+    "plot_cloud", "plot_convergence", "plot_field", "plot_image", "plot_local_fields", "reuss_bound", "save_image",
+    "save_specimens", "segment", "self_consistent", "solve_cell", "voigt_bound",
 }  # fmt: skip
-NAMESPACES = {"distributions", "divergences", "handlers", "homogenization", "infer", "population", "tensors"}
+NAMESPACES = {
+    "distributions",
+    "divergences",
+    "handlers",
+    "homogenization",
+    "images",
+    "infer",
+    "plots",
+    "population",
+    "tensors",
+}
 
 
 def public_names(module):

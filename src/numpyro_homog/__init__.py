@@ -4,6 +4,7 @@ from . import distributions as distributions
 from . import divergences as divergences
 from . import handlers as handlers
 from . import homogenization as homogenization
+from . import images as images
 from . import infer as infer
 from . import tensors as tensors
 from ._results import RESULTS as RESULTS
@@ -22,11 +23,18 @@ from .homogenization import LaminateCell as LaminateCell
 from .homogenization import Periodic as Periodic
 from .homogenization import effective_tensor as effective_tensor
 from .homogenization import hashin_shtrikman_bounds as hashin_shtrikman_bounds
+from .homogenization import local_fields as local_fields
 from .homogenization import mix as mix
 from .homogenization import reuss_bound as reuss_bound
 from .homogenization import self_consistent as self_consistent
 from .homogenization import solve_cell as solve_cell
 from .homogenization import voigt_bound as voigt_bound
+from .images import Image as Image
+from .images import coarsen as coarsen
+from .images import load_image as load_image
+from .images import phases_from_labels as phases_from_labels
+from .images import save_image as save_image
+from .images import segment as segment
 from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult
 from .io import load_specimens as load_specimens
@@ -34,4 +42,6 @@ from .io import save_specimens as save_specimens
 from .plots import plot_cloud as plot_cloud
 from .plots import plot_convergence as plot_convergence
 from .plots import plot_field as plot_field
+from .plots import plot_image as plot_image
+from .plots import plot_local_fields as plot_local_fields
 from .primitives import homogenize as homogenize

@@ -1,0 +1,10 @@
+"""Pictures of cells, of their local fields, of clouds of tensors and of fits.
+
+All return Matplotlib figures made by pyplot; none shows, saves or closes them, or changes a global setting.
+"""
+
+from ._cells import plot_field as plot_field
+from ._clouds import plot_cloud as plot_cloud
+from ._convergence import plot_convergence as plot_convergence
+from ._local import plot_image as plot_image
+from ._local import plot_local_fields as plot_local_fields

@@ -1,0 +1,104 @@
+"""Pictures of clouds of tensors."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..tensors import component_names, unique_components
+from ._style import FITTED, MEASURED, new_figure
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+
+def plot_cloud(
+    measured: Any,
+    fitted: Any = None,
+    *,
+    symbol: str = "K",
+    unit: str = "",
+    labels: tuple[str, str] = ("measured", "fitted"),
+    max_points: int = 2000,
+    fig: Any = None,
+) -> "matplotlib.figure.Figure":
+    """Draw clouds of effective tensors: scatter of each pair of components, histograms.
+
+    Args:
+        measured: symmetric tensors, shape (specimens, d, d).
+        fitted: tensors to compare with, shape (any number, d, d).
+        symbol: letter of the tensor in the labels of the axes.
+        unit: unit of the components, for example "W/(m K)".
+        labels: names of the two clouds.
+        max_points: of a larger cloud the scatter shows evenly spaced members; the histograms count all.
+        fig: Matplotlib figure or subfigure to draw into; default: a new figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if the tensors are not as described or not finite, or a cloud has fewer than 2.
+
+    Example:
+        >>> figure = plot_cloud(load_example("laguerre_plates"), unit="W/(m K)")
+    """
+    clouds = [_components("measured", measured)]
+    if fitted is not None:
+        clouds.append(_components("fitted", fitted))
+        if clouds[0].shape[1] != clouds[1].shape[1]:
+            raise ValueError(f"measured and fitted have {clouds[0].shape[1]} and {clouds[1].shape[1]} components.")
+    p = clouds[0].shape[1]
+    d = round((np.sqrt(8 * p + 1) - 1) / 2)
+    names = [f"${symbol}_{{{name[1:]}}}$" + (f" [{unit}]" if unit else "") for name in component_names(d)]
+    figure, axes = new_figure(p, p, (2.1 * p, 2.1 * p), fig=fig)
+    size = float(np.clip(6000 / len(clouds[0]), 5, 16))
+    limits = [_padded(np.concatenate([cloud[:, i] for cloud in clouds])) for i in range(p)]
+    styles: tuple[dict[str, Any], ...] = ({"color": MEASURED, "zorder": 3}, {"color": FITTED, "zorder": 2})
+    for i, j in np.ndindex(p, p):
+        one = axes[i, j]
+        if j > i:
+            one.set_visible(False)
+            continue
+        for cloud, style, label in zip(clouds, styles, labels, strict=False):
+            if i == j:
+                edges = np.histogram_bin_edges(clouds[0][:, i], bins=min(40, 8 + len(clouds[0]) // 25), range=limits[i])
+                heights, _ = np.histogram(cloud[:, i], edges, density=True)
+                first = cloud is clouds[0]
+                one.stairs(heights, edges, fill=first, alpha=0.3 if first else 1, lw=1.6, label=label, **style)
+            else:
+                points = cloud[:: max(1, -(-len(cloud) // max_points))]
+                one.scatter(points[:, j], points[:, i], s=size, alpha=0.5, lw=0, rasterized=True, **style)
+        one.spines[["top", "right"]].set_visible(False)
+        one.locator_params(nbins=5)
+        one.set_xlim(limits[j])
+        if i == j:
+            one.set_yticks([])
+            one.spines["left"].set_visible(False)
+        else:
+            one.set_ylim(limits[i])
+        one.tick_params(labelbottom=i == p - 1, labelleft=j == 0 and i > 0)
+        if i == p - 1:
+            one.set_xlabel(names[j])
+        if j == 0 and i > 0:
+            one.set_ylabel(names[i])
+    figure.align_labels()
+    if len(clouds) > 1:
+        handles, texts = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="upper right", frameon=False, bbox_to_anchor=(0.98, 0.98))
+    return figure.get_figure(root=True)
+
+
+def _components(name, tensors):
+    tensors = jnp.asarray(tensors)
+    if tensors.ndim != 3 or tensors.shape[1] != tensors.shape[2] or len(tensors) < 2:
+        raise ValueError(f"{name} must have shape (specimens, d, d), at least 2 specimens; got {tensors.shape}.")
+    components = np.asarray(unique_components(tensors), dtype=float)
+    if not np.isfinite(components).all():
+        raise ValueError(f"{name} has {np.sum(~np.isfinite(components).all(axis=1))} tensors that are not finite.")
+    return components
+
+
+def _padded(values):
+    low, high = values.min(), values.max()
+    margin = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
+    return low - margin, high + margin

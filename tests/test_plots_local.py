@@ -1,0 +1,147 @@
+"""Pictures of images and of local fields: what is drawn where, and what is refused."""
+
+import jax.numpy as jnp
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from numpyro_homog.grids import Grid
+from numpyro_homog.homogenization import CellProblem, Conductivity, Periodic, solve_cell
+from numpyro_homog.plots import plot_image, plot_local_fields
+
+PLANE, SPACE = Grid((6, 4), (3.0, 1.0)), Grid((4, 3, 5), (4.0, 1.5, 2.5))
+
+
+@pytest.fixture(autouse=True)
+def drawn():
+    """Lays out and draws every figure of a test, where most faults of a plot show; settings must not change."""
+    settings = dict(matplotlib.rcParams)
+    yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == settings
+
+
+def panels(figure):
+    return [ax for ax in figure.axes if ax.get_xlabel()]
+
+
+# --- images ---
+
+
+def test_grey_values_of_a_plane_with_units():
+    grey = np.arange(24, dtype=np.uint8).reshape(6, 4)
+    figure = plot_image(grey, PLANE, length_unit="mm", colorbar_label="attenuation")
+    (ax,) = panels(figure)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_1$ [mm]", "$x_2$ [mm]")
+    np.testing.assert_array_equal(ax.images[0].get_array(), grey.T)
+    assert ax.images[0].get_extent() == [0, 3, 0, 1]
+    assert ax.get_ylim() == (0, 1)
+    assert figure.axes[-1].get_ylabel() == "attenuation"
+    assert panels(plot_image(grey, PLANE, origin="upper"))[0].get_ylim() == (1, 0)
+
+
+def test_labels_have_the_colours_and_names_of_phases():
+    labels = np.arange(24).reshape(6, 4) % 3
+    figure = plot_image(labels, PLANE, labels=["pore", "glass", "steel"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pore", "glass", "steel"]
+    image = panels(figure)[0].images[0].get_array()
+    color = figure.legends[0].get_patches()[labels[5, 2]].get_facecolor()
+    np.testing.assert_allclose(image[2, 5], color[:3])
+    assert not plot_image(labels, PLANE, labels=[]).legends
+
+
+def test_three_slices_of_a_volume():
+    grey = np.random.default_rng(0).normal(size=SPACE.shape)
+    figure = plot_image(grey, SPACE, position=1.0, length_unit="m")
+    slices = panels(figure)
+    assert [(ax.get_xlabel()[:5], ax.get_ylabel()[:5]) for ax in slices] == [
+        ("$x_1$", "$x_2$"),
+        ("$x_1$", "$x_3$"),
+        ("$x_2$", "$x_3$"),
+    ]
+    assert [ax.get_title() for ax in slices] == ["$x_3 = 2.25$ m", "$x_2 = 1.25$ m", "$x_1 = 3.5$ m"]
+    for ax, expected in zip(slices, (grey[:, :, -1], grey[:, -1, :], grey[-1]), strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), expected.T)
+    assert len({ax.images[0].get_clim() for ax in slices}) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (np.ones((4, 6)), {}, r"got \(4, 6\) on \(6, 4\)"),
+        (np.ones((6, 4)), {"position": 1.5}, r"position is a fraction of the length, in \[0, 1\]; got 1.5"),
+        (np.ones((6, 4), int), {"labels": ["a"]}, "2 phases, but there are 1 labels"),
+    ],
+)
+def test_an_image_that_cannot_be_drawn(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot_image(values, PLANE, **options)
+
+
+# --- local fields ---
+
+
+def solved(grid, *batch):
+    cell = CellProblem(grid, Conductivity(), Periodic())
+    field = jnp.exp(jnp.asarray(np.random.default_rng(0).normal(size=(*batch, *grid.shape))))
+    return cell, field, solve_cell(cell, field)
+
+
+def test_corrector_above_and_flux_below_for_each_load_case():
+    cell, field, solution = solved(PLANE)
+    figure = plot_local_fields(cell, field, solution, quantity="voltage", length_unit="mm", flux_unit="S/m")
+    above, below = np.reshape(panels(figure), (2, 2))
+    assert [ax.get_title() for ax in above] == ["unit gradient along $x_1$", "unit gradient along $x_2$"]
+    labels = [ax.get_ylabel() for ax in figure.axes if not ax.get_xlabel()]
+    assert labels == ["corrector [mm]\nand isolines of voltage", "flux per unit gradient [S/m]\nand streamlines"]
+    # Nodes with the far edges, which repeat the near ones; magnitudes in the voxels.
+    mesh = above[1].collections[0].get_array().reshape(5, 7)
+    np.testing.assert_allclose(mesh[:4, :6], solution.corrector[1].T)
+    np.testing.assert_allclose(mesh[4], mesh[0])
+    assert below[0].images[0].get_array().shape == (4, 6)
+    assert len(below[0].collections) > 0
+
+
+def test_streamlines_run_from_high_potential_to_low():
+    cell = CellProblem(PLANE, Conductivity(), Periodic())
+    field = jnp.full(PLANE.shape, 2.0)
+    figure = plot_local_fields(cell, field, solve_cell(cell, field))
+    left, up = np.reshape(panels(figure), (2, 2))[1]
+    np.testing.assert_allclose(left.images[0].get_array(), np.full((4, 6), 2.0))
+    for ax, axis in ((left, 0), (up, 1)):
+        arrows = [patch for patch in ax.patches if hasattr(patch, "_posA_posB")]
+        assert arrows
+        assert all(head[axis] < tail[axis] for tail, head in (arrow._posA_posB for arrow in arrows))
+
+
+def test_a_plane_of_a_volume():
+    cell, field, solution = solved(SPACE)
+    figure = plot_local_fields(cell, field, solution, normal=1, position=0.0, length_unit="m")
+    above, below = np.reshape(panels(figure), (2, 3))
+    assert figure.get_suptitle() == "on the plane $x_2 = 0.25$ m"
+    assert {(ax.get_xlabel(), ax.get_ylabel()) for ax in (*above, *below)} == {("$x_1$ [m]", "$x_3$ [m]")}
+    middle = (solution.corrector[0, :, 0] + solution.corrector[0, :, 1]) / 2
+    np.testing.assert_allclose(above[0].collections[0].get_array().reshape(6, 5)[:5, :4], middle.T)
+    assert [bool(ax.collections) for ax in below] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("grid", "batch", "options", "message"),
+    [
+        (Grid(4), (), {}, "two or three dimensions"),
+        (PLANE, (2,), {}, r"draws one cell, but the solution is a batch \(2, 2, 6, 4\); take a member"),
+        (SPACE, (), {"normal": 3}, "normal is the axis across the plane: 0, 1 or 2; got 3"),
+    ],
+)
+def test_fields_that_cannot_be_drawn(grid, batch, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot_local_fields(*solved(grid, *batch), **options)
+
+
+def test_a_failed_solution_is_refused():
+    cell, field, _ = solved(PLANE)
+    with pytest.raises(ValueError, match="solve_cell failed"):
+        plot_local_fields(cell, field, solve_cell(cell, -field, throw=False))
