@@ -22,8 +22,6 @@ from ._elasticity import voigt_to_mandel as voigt_to_mandel
 from ._elasticity import young_from_lame as young_from_lame
 from ._fields import LocalFields as LocalFields
 from ._fields import local_fields as local_fields
-from ._fields import LocalFields as LocalFields
-from ._fields import local_fields as local_fields
 from ._law import AbstractLaw as AbstractLaw
 from ._law import Coefficients as Coefficients
 from ._law import Conductivity as Conductivity
