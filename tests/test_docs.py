@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import pytest
 from numpyro.handlers import trace
 
@@ -24,3 +25,14 @@ def test_the_examples_of_extending_run():
 
     answered = trace(names["Constant"](model, jnp.full((1, 1), 7.0))).get_trace()
     assert answered["K_eff"]["value"].tolist() == [[7.0]]
+
+
+@pytest.mark.slow
+def test_the_example_of_images_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / "images.md").read_text(), re.DOTALL):
+        exec(block, names)
+    assert names["flux"].shape == (2, 12, 8, 2)
+    assert (tmp_path / "fields.h5").exists()
+    plt.close(names["figure"])

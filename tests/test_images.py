@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from numpyro_homog.grids import Grid
+from numpyro_homog.homogenization import CellProblem, Conductivity, Periodic, effective_tensor
 from numpyro_homog.images import coarsen, load_image, phases_from_labels, save_image, segment
 
 GRIDS = [Grid((5, 3), (2.0, 0.7)), Grid((5, 4, 3), (1 / 3, 0.7, np.pi))]
@@ -97,6 +98,15 @@ def test_the_first_axis_of_the_grid_runs_down_the_rows_of_a_picture(tmp_path):
     turned = load_image(tmp_path / "a.png", axes="yx", spacing=(2, 0.5))
     np.testing.assert_array_equal(turned.values, ROWS.T)
     assert turned.grid == Grid((3, 2), (6, 1))
+
+
+def test_a_picture_of_layers_conducts_worst_across_its_rows(tmp_path):
+    """K11 belongs to the first array axis: down the rows."""
+    PIL.Image.fromarray(np.repeat(np.array([[0], [0], [0], [255]], np.uint8), 3, axis=1)).save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png")
+    field = jnp.asarray(np.array([1.0, 10.0])[segment(image.values, 128)], float)
+    tensor = effective_tensor(CellProblem(image.grid, Conductivity(), Periodic()), field)
+    np.testing.assert_allclose(np.diag(tensor), (1 / (3 / 4 + 1 / 40), 13 / 4), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])

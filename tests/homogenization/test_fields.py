@@ -74,6 +74,7 @@ def test_a_laminate_has_one_flux_across_and_one_gradient_along(x64):
     np.testing.assert_allclose(gradient[1], np.broadcast_to([0.0, 1.0], (*grid.shape, 2)), atol=tolerance)
 
 
+@pytest.mark.x64_only
 def test_a_shift_of_the_corrector_changes_nothing():
     grid = GRIDS[1]
     cell = CellProblem(grid, Conductivity(), Periodic(), tolerance=1e-13)
@@ -82,6 +83,18 @@ def test_a_shift_of_the_corrector_changes_nothing():
     lifted = type(solution)(solution.effective, solution.corrector + 5.0, solution.result, solution.stats)
     for ours, theirs in zip(local_fields(cell, field, lifted), local_fields(cell, field, solution), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+def test_a_node_more_on_each_axis_is_a_far_edge_of_its_own():
+    """As of boundary conditions under which opposite faces share no nodes."""
+    grid = GRIDS[1]
+    cell = CellProblem(grid, Conductivity(), Periodic())
+    field = random_field(grid, tensors=False)
+    solution = solve_cell(cell, field)
+    repeated = jnp.pad(solution.corrector, ((0, 0), (0, 1), (0, 1)), mode="wrap")
+    padded = type(solution)(solution.effective, repeated, solution.result, solution.stats)
+    for ours, theirs in zip(local_fields(cell, field, padded), local_fields(cell, field, solution), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow

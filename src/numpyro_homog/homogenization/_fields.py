@@ -57,7 +57,10 @@ def _local_fields(cell, field, corrector):
     grid, law = cell.grid, cell.law
     num_components, num_loads = law.num_components(grid.ndim), law.num_loads(grid.ndim)
     coefficients = law.coefficients(field, grid)
-    expected = (*coefficients.batch, num_loads, *(num_components,) * (num_components > 1), *grid.shape)
+    # One more node than voxels where opposite faces share none.
+    extra = int(corrector.shape[-1] == grid.shape[-1] + 1)
+    nodes = tuple(n + extra for n in grid.shape)
+    expected = (*coefficients.batch, num_loads, *(num_components,) * (num_components > 1), *nodes)
     if corrector.shape != expected:
         raise ValueError(
             f"solution.corrector has shape {corrector.shape}, but this field on this cell has correctors of shape"
@@ -71,9 +74,10 @@ def _local_fields(cell, field, corrector):
     gradient = jnp.expand_dims(jnp.eye(num_loads, dtype=corrector.dtype), tuple(range(1, grid.ndim + 1)))
     gradient = jnp.broadcast_to(gradient, (*coefficients.batch, num_loads, *grid.shape, num_loads))
     # Differences to the first node: the strain of a constant is zero, also in rounded arithmetic.
-    nodes = [jnp.roll(corrector, tuple(-corner), tuple(range(-grid.ndim, 0))) for corner in element.corners]
-    for node in range(1, len(nodes)):
-        difference = jnp.moveaxis(nodes[node] - nodes[0], -grid.ndim - 1, -1)
+    voxels = (..., *(slice(n) for n in grid.shape))
+    corners = [jnp.roll(corrector, tuple(-c), tuple(range(-grid.ndim, 0)))[voxels] for c in element.corners]
+    for node in range(1, len(corners)):
+        difference = jnp.moveaxis(corners[node] - corners[0], -grid.ndim - 1, -1)
         gradient = gradient + _times(strain[:, node], difference)
     flux = jnp.zeros((), corrector.dtype)
     for index, basis in enumerate(coefficients.bases):

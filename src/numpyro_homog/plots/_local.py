@@ -185,7 +185,7 @@ class _Plane:
             self.place = (self.index + 0.5) * grid.spacing[normal]
 
     def name(self, unit):
-        return f"$x_{self.normal + 1} = {self.place:.4g}$" + (f" {unit}" if unit else "")
+        return f"$x_{self.normal + 1} = {self.place:.6g}$" + (f" {unit}" if unit else "")
 
 
 def _plane(grid, normal, position):
@@ -197,13 +197,15 @@ def _plane(grid, normal, position):
 
 
 def _slice(values, plane, *, nodes=False):
-    """Values on a plane, first of its two axes first; of nodes also those of the far edges, which are periodic."""
+    """Values on a plane, first of its two axes first; of nodes also those of the far edges, which may be periodic."""
     if plane.normal is not None:
         taken = np.take(values, plane.index, plane.normal)
         if nodes:  # between two layers of nodes, where the plane of voxel centres is
             taken = (taken + np.take(values, (plane.index + 1) % values.shape[plane.normal], plane.normal)) / 2
         values = taken
-    return np.pad(values, ((0, 1), (0, 1)), mode="wrap") if nodes else values
+    if not nodes:
+        return values
+    return np.pad(values, [(0, n + 1 - m) for n, m in zip(plane.shape, values.shape, strict=True)], mode="wrap")
 
 
 def _coordinate(grid, axis, plane, x, y):
