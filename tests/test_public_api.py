@@ -16,6 +16,7 @@ TOP_LEVEL = {
     "homogenize", "load_example", "load_image", "load_specimens", "local_fields", "mix", "phases_from_labels",
     "plot_cloud", "plot_convergence", "plot_field", "plot_image", "plot_local_fields", "reuss_bound", "save_image",
     "save_specimens", "segment", "self_consistent", "solve_cell", "voigt_bound",
+    "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
 }  # fmt: skip
 NAMESPACES = {
     "distributions",

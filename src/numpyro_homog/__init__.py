@@ -19,8 +19,12 @@ from .homogenization import CellProblem as CellProblem
 from .homogenization import CellSolution as CellSolution
 from .homogenization import CheckerboardCell as CheckerboardCell
 from .homogenization import Conductivity as Conductivity
+from .homogenization import EffectiveBounds as EffectiveBounds
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import Periodic as Periodic
+from .homogenization import Primal as Primal
+from .homogenization import PrimalDual as PrimalDual
+from .homogenization import effective_bounds as effective_bounds
 from .homogenization import effective_tensor as effective_tensor
 from .homogenization import hashin_shtrikman_bounds as hashin_shtrikman_bounds
 from .homogenization import local_fields as local_fields

@@ -1,12 +1,11 @@
-"""Bounds and estimates from volume fractions: identities, closed forms, derivatives, refusals."""
+"""Bounds and estimates from volume fractions: identities, closed forms, refusals."""
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_cells import random_spd
+from phase_estimates import elastic, functions, mixtures
 
 import numpyro_homog as nh
 
@@ -20,33 +19,6 @@ BULK, SHEAR = np.array([5.0, 20.0, 8.0]), np.array([3.0, 1.0, 6.0])
 @pytest.fixture
 def rtol(eps):
     return 40 * eps
-
-
-def functions(ndim):
-    """Every estimate of a scalar property, as functions of (fractions, kappa)."""
-    return {
-        "voigt": nh.voigt_bound,
-        "reuss": nh.reuss_bound,
-        "lower": lambda f, k: nh.hashin_shtrikman_bounds(f, k, ndim=ndim)[0],
-        "upper": lambda f, k: nh.hashin_shtrikman_bounds(f, k, ndim=ndim)[1],
-        "self-consistent": lambda f, k: nh.self_consistent(f, k, ndim=ndim),
-    }
-
-
-def elastic(ndim):
-    """Every estimate of a pair of moduli, as functions of (fractions, (bulk, shear))."""
-    return {
-        "lower": lambda f, p: nh.hashin_shtrikman_bounds(f, p, ndim=ndim)[0],
-        "upper": lambda f, p: nh.hashin_shtrikman_bounds(f, p, ndim=ndim)[1],
-        "self-consistent": lambda f, p: nh.self_consistent(f, p, ndim=ndim),
-    }
-
-
-def mixtures(seed, num=50, phases=4, decades=3.0):
-    """Random fractions and positive properties, (num, phases)."""
-    rng = np.random.default_rng(seed)
-    values = 10 ** rng.uniform(0, decades, (2, num, phases))
-    return jnp.asarray(rng.dirichlet(np.ones(phases), num)), jnp.asarray(values[0]), jnp.asarray(values[1])
 
 
 # --- identities ---
@@ -146,7 +118,7 @@ def test_two_phases_in_the_plane_as_they_are_written_in_books(rtol):
 def test_two_elastic_phases_as_they_are_written_in_books(rtol):
     (k1, k2), (g1, g2), f1, f2 = (2.0, 11.0), (1.0, 7.0), 0.7, 0.3
     pair, fractions = (jnp.asarray([k1, k2]), jnp.asarray([g1, g2])), jnp.asarray([f1, f2])
-    # Hashin and Shtrikman 1963, eqs. (4.1) to (4.4).
+    # Hashin and Shtrikman 1963.
     (bulk, shear), _ = nh.hashin_shtrikman_bounds(fractions, pair, ndim=3)
     np.testing.assert_allclose(bulk, k1 + f2 / (1 / (k2 - k1) + 3 * f1 / (3 * k1 + 4 * g1)), rtol=rtol)
     slope = 6 * (k1 + 2 * g1) * f1 / (5 * g1 * (3 * k1 + 4 * g1))
@@ -156,52 +128,6 @@ def test_two_elastic_phases_as_they_are_written_in_books(rtol):
     np.testing.assert_allclose(bulk, k2 + f1 / (1 / (k1 - k2) + f2 / (k2 + g2)), rtol=rtol)
     slope = f2 * (k2 + 2 * g2) / (2 * g2 * (k2 + g2))
     np.testing.assert_allclose(shear, g2 + f1 / (1 / (g1 - g2) + slope), rtol=rtol)
-
-
-def bruggeman(fraction, contrast, ndim):
-    """Two phases, 1 and `contrast`: the positive root of a quadratic, in the form in which nothing cancels."""
-    linear = (ndim * (1 - fraction) - 1) + (ndim * fraction - 1) * contrast
-    root = np.sqrt(linear**2 + 4 * (ndim - 1) * contrast)
-    return (linear + root) / (2 * (ndim - 1)) if linear > 0 else 2 * contrast / (root - linear)
-
-
-@pytest.mark.x32
-@each_ndim
-@pytest.mark.parametrize("contrast", [2.0, 1e3, 1e6, 1e-6])
-def test_bruggeman_of_two_phases_is_a_quadratic_root(ndim, contrast, eps):
-    fraction = np.array([0.0, 0.05, 0.2, 1 / 3, 0.34, 0.5, 0.7, 0.95, 1.0])
-    fractions = jnp.stack([jnp.asarray(1 - fraction), jnp.asarray(fraction)], axis=-1)
-    found = nh.self_consistent(fractions, jnp.asarray([1.0, contrast]), ndim=ndim)
-    # The fractions as they are after rounding, whose error the threshold magnifies.
-    exact = [bruggeman(f, contrast, ndim) for f in np.asarray(fractions[:, 1], float)]
-    np.testing.assert_allclose(found, exact, rtol=10 * eps * max(contrast, 1 / contrast) ** 0.5)
-
-
-@pytest.mark.x64_only
-@pytest.mark.parametrize(("ndim", "threshold"), [(2, 1 / 2), (3, 1 / 3)])
-def test_bruggeman_percolates_at_one_over_d(ndim, threshold):
-    def medium(fraction, contrast):
-        return float(nh.self_consistent(jnp.asarray([1 - fraction, fraction]), jnp.asarray([1.0, contrast]), ndim=ndim))
-
-    # Below the threshold the poor conductor decides, above it the good one; in the limit by these linear laws.
-    below, above = threshold - 0.05, threshold + 0.05
-    np.testing.assert_allclose(medium(below, 1e12), 1 / (1 - below / threshold), rtol=1e-8)
-    slope = (above - threshold) / (1 - threshold)
-    np.testing.assert_allclose(medium(above, 1e12), slope * 1e12, rtol=1e-8)
-    # At the threshold it goes with the square root of the contrast.
-    np.testing.assert_allclose(medium(threshold, 1e12) / medium(threshold, 1e10), 10, rtol=1e-4)
-
-
-@pytest.mark.x64_only
-def test_self_consistent_spheres_in_an_incompressible_matrix():
-    # Budiansky 1965: voids G / G1 = 3 (1 - 2 f) / (3 - f), rigid spheres 1 / (1 - 5 f / 2); f < 1/2, 2/5.
-    fraction, big, small = 0.3, 1e9, 1e-9
-    fractions = jnp.asarray([1 - fraction, fraction])
-    bulk, shear = nh.self_consistent(fractions, (jnp.asarray([big, small]), jnp.asarray([1.0, small])), ndim=3)
-    np.testing.assert_allclose(shear, 3 * (1 - 2 * fraction) / (3 - fraction), rtol=1e-7)
-    np.testing.assert_allclose(bulk, 4 * (1 - fraction) / (3 * fraction) * shear, rtol=1e-7)
-    _, shear = nh.self_consistent(fractions, (jnp.asarray([big, big]), jnp.asarray([1.0, big])), ndim=3)
-    np.testing.assert_allclose(shear, 1 / (1 - 2.5 * fraction), rtol=1e-7)
 
 
 # --- tensors ---
@@ -260,81 +186,6 @@ def test_batches_of_pairs_and_tensors_broadcast(rtol):
 def test_integers_are_numbers(rtol):
     np.testing.assert_allclose(nh.voigt_bound(jnp.asarray([0.5, 0.5]), np.array([1, 3])), 2.0, rtol=rtol)
     np.testing.assert_allclose(nh.self_consistent(jnp.asarray([0, 1]), np.array([1, 3]), ndim=3), 3.0, rtol=rtol)
-
-
-# --- derivatives and transformations ---
-
-
-def directional(fn, arguments, seed=0):
-    """Function of a step along a random direction that keeps the sum of the fractions."""
-    rng = np.random.default_rng(seed)
-    moves = [rng.normal(size=np.shape(x)) for x in arguments]
-    moves[0] -= moves[0].mean(-1, keepdims=True)
-    moves = [jnp.asarray(m) for m in moves]
-
-    def along(t):
-        return fn(*(x + t * 0.05 * m for x, m in zip(arguments, moves, strict=True)))
-
-    return along
-
-
-CRYSTALS = random_spd(3, (3,))
-
-
-def cases(ndim):
-    fractions, kappa = jnp.asarray(FRACTIONS), jnp.asarray(KAPPA)
-    for name, fn in functions(ndim).items():
-        yield name, fn, (fractions, kappa)
-    for name, fn in elastic(ndim).items():
-        both = lambda f, b, g, fn=fn: sum(w * x for w, x in zip((1.0, 3.0), fn(f, (b, g)), strict=True))  # noqa: E731
-        yield f"elastic {name}", both, (fractions, jnp.asarray(BULK), jnp.asarray(SHEAR))
-    if ndim == 2:
-        yield "tensors", lambda f, t: jnp.sum(nh.voigt_bound(f, t) * nh.reuss_bound(f, t)), (fractions, CRYSTALS)
-
-
-@pytest.mark.x64_only
-@pytest.mark.parametrize("case", list(cases(2)) + list(cases(3)), ids=lambda case: case[0])
-def test_derivatives_in_both_modes_against_differences(case):
-    name, fn, arguments = case
-    along = jax.jit(directional(fn, arguments))
-    step = np.finfo(float).eps ** (1 / 3)
-    _, forward = jax.jvp(along, (0.0,), (1.0,))
-    np.testing.assert_allclose(jax.grad(along)(0.0), forward, rtol=1e-12)
-    # The truncation of central differences is about step^2 = 4e-11, relative to values of order ten.
-    np.testing.assert_allclose((along(step) - along(-step)) / (2 * step), forward, rtol=1e-8, atol=1e-9)
-    if "self-consistent" in name:  # its rule is written by hand
-        slope = jax.jit(jax.grad(along))
-        second = jax.jit(jax.grad(jax.grad(along)))(0.0)
-        np.testing.assert_allclose((slope(step) - slope(-step)) / (2 * step), second, rtol=1e-7, atol=1e-8)
-
-
-@pytest.mark.x64_only
-@each_ndim
-def test_derivatives_of_the_percolating_medium_at_contrast_a_million(ndim):
-    fractions = jnp.asarray([[0.55, 0.45], [0.7, 0.3], [0.2, 0.8]])
-
-    def medium(log_kappa):
-        return jnp.log(nh.self_consistent(fractions, jnp.exp(log_kappa), ndim=ndim))
-
-    at, step = jnp.log(jnp.asarray([1.0, 1e6])), 1e-5
-    slopes = jax.jacrev(medium)(at)
-    np.testing.assert_allclose(slopes, jax.jacfwd(medium)(at), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(jnp.sum(slopes, axis=-1), 1, rtol=1e-12)  # homogeneous of degree one
-    move = jnp.asarray([0.0, step])
-    # Rounding of the root near the threshold, eps * 1e3, over the step.
-    np.testing.assert_allclose((medium(at + move) - medium(at - move)) / (2 * step), slopes[:, 1], rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.x32
-@each_ndim
-def test_jit_and_vmap_change_nothing(ndim, rtol):
-    fractions, bulk, shear = mixtures(5, num=7, decades=1.0)
-    for name, fn in functions(ndim).items():
-        together = np.asarray(fn(fractions, bulk))
-        np.testing.assert_allclose(jax.jit(jax.vmap(fn))(fractions, bulk), together, rtol=rtol, err_msg=name)
-    for name, fn in elastic(ndim).items():
-        together = np.asarray(fn(fractions, (bulk, shear)))
-        np.testing.assert_allclose(jax.jit(jax.vmap(fn))(fractions, (bulk, shear)), together, rtol=rtol, err_msg=name)
 
 
 # --- refusals ---

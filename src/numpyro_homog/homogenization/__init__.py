@@ -4,6 +4,7 @@ from ._analytic import CheckerboardCell as CheckerboardCell
 from ._analytic import LaminateCell as LaminateCell
 from ._boundary import AbstractBoundary as AbstractBoundary
 from ._boundary import Periodic as Periodic
+from ._bounds import effective_bounds as effective_bounds
 from ._cell import CellProblem as CellProblem
 from ._cell import CellSolution as CellSolution
 from ._cell import solve_cell as solve_cell
@@ -31,3 +32,7 @@ from ._mixing import GeometricMixing as GeometricMixing
 from ._mixing import HarmonicMixing as HarmonicMixing
 from ._mixing import LaminateMixing as LaminateMixing
 from ._mixing import mix as mix
+from ._primal_dual import AbstractDiscretization as AbstractDiscretization
+from ._primal_dual import EffectiveBounds as EffectiveBounds
+from ._primal_dual import Primal as Primal
+from ._primal_dual import PrimalDual as PrimalDual

@@ -14,6 +14,7 @@ from ._boundary import AbstractBoundary
 from ._effective import AbstractCell
 from ._host import is_traced, map_slices
 from ._law import AbstractLaw
+from ._primal_dual import AbstractDiscretization, Primal
 from ._solve import VOXELS_PER_CHUNK, Discretization, assemble, corrector, energy_tensor
 
 
@@ -32,12 +33,14 @@ class CellProblem(AbstractCell):
             solution of the discrete problem, in (0, 1). The solver stops when the error is certified to be below it.
             Derivatives of the tensor have errors of the order of its square root: 1e-6 gives gradients to 1e-3.
         max_iterations: conjugate-gradient iterations after which a member is declared failed.
+        discretization: `Primal()`, whose tensor is an upper bound; or, where it exists, `PrimalDual()`, whose tensor is
+            far closer and costs twice as much.
 
     Raises:
         TypeError, ValueError: at construction, for arguments that are not as described.
 
     What it does not do: it has no error bar for the discretisation itself. Voxel elements are biased high; see
-    "How accurate is my tensor?" in the documentation.
+    `effective_bounds` and "Bounds" in the documentation.
 
     References:
         Moulinec and Suquet, CMAME 157 (1998), for the preconditioner by a homogeneous reference medium; Schneider,
@@ -54,12 +57,23 @@ class CellProblem(AbstractCell):
     boundary: AbstractBoundary = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     max_iterations: int = eqx.field(static=True)
+    discretization: AbstractDiscretization = eqx.field(static=True)
 
-    def __init__(self, grid, law, boundary, *, tolerance: float = 1e-6, max_iterations: int = 2000):
+    def __init__(
+        self,
+        grid,
+        law,
+        boundary,
+        *,
+        tolerance: float = 1e-6,
+        max_iterations: int = 2000,
+        discretization=Primal(),  # noqa: B008  (immutable)
+    ):
         for value, kind, what in (
             (grid, Grid, "a Grid"),
             (law, AbstractLaw, "a law such as Conductivity()"),
             (boundary, AbstractBoundary, "a boundary condition such as Periodic()"),
+            (discretization, AbstractDiscretization, "discretization=Primal() or PrimalDual()"),
         ):
             if not isinstance(value, kind):
                 raise TypeError(f"CellProblem(grid, law, boundary) expects {what}; got {type(value).__name__}.")
@@ -67,21 +81,27 @@ class CellProblem(AbstractCell):
             raise ValueError(f"tolerance is relative and must lie in (0, 1); got {tolerance}.")
         if max_iterations < 1 or int(max_iterations) != max_iterations:
             raise ValueError(f"max_iterations must be a positive integer; got {max_iterations}.")
-        self.grid, self.law, self.boundary = grid, law, boundary
+        discretization.check(grid, law, boundary)
+        self.grid, self.law, self.boundary, self.discretization = grid, law, boundary, discretization
         self.tolerance, self.max_iterations = float(tolerance), int(max_iterations)
 
     def compute_effective(
         self, field: PyTree, *, throw: bool = True, progress: bool = False
     ) -> Float[Array, "*batch d d"]:
-        if is_traced(field):
-            if progress:
-                raise ValueError("progress=True needs concrete arrays; under jit, grad or vmap leave it out.")
-            effective, result = _compute_effective(self, field)
-        else:
-            batch = jax.eval_shape(lambda x: self.law.coefficients(x, self.grid), field).batch
-            smallest = 2 * VOXELS_PER_CHUNK // self.grid.num_voxels
-            effective, result = map_slices(_compute_effective, self, field, batch, smallest=smallest, progress=progress)
-        return _raise_if_failed(effective, result) if throw else effective
+        return evaluate(self, field, throw=throw, progress=progress)
+
+
+def evaluate(cell: CellProblem, field: PyTree, *, throw: bool, progress: bool = False) -> PyTree:
+    """What the discretisation of `cell` makes of `field`: a tensor, or several."""
+    if is_traced(field):
+        if progress:
+            raise ValueError("progress=True needs concrete arrays; under jit, grad or vmap leave it out.")
+        effective, result = _compute_effective(cell, field)
+    else:
+        batch = jax.eval_shape(lambda x: cell.law.coefficients(x, cell.grid), field).batch
+        smallest = 2 * VOXELS_PER_CHUNK // cell.grid.num_voxels
+        effective, result = map_slices(_compute_effective, cell, field, batch, smallest=smallest, progress=progress)
+    return _raise_if_failed(effective, result) if throw else effective
 
 
 class CellSolution(eqx.Module):
@@ -111,12 +131,17 @@ def solve_cell(cell: CellProblem, field: PyTree, *, throw: bool = True) -> CellS
         throw: raise if a member fails; with False its tensor and corrector are NaN and `result` says why.
 
     Raises:
-        ValueError: at call or trace time, if `field` does not fit the cell.
+        ValueError: at call or trace time, if `field` does not fit the cell, or the discretisation is not `Primal()`.
         RuntimeError: at run time, if a member fails and `throw` is true.
 
     Costs one solve and memory for the correctors; each derivative costs a solve more (those of `effective_tensor` of
     first order cost none).
     """
+    if not isinstance(cell.discretization, Primal):
+        raise ValueError(
+            f"solve_cell has the corrector of one problem, but cell.discretization is {cell.discretization}; build the"
+            " cell with discretization=Primal(), the default."
+        )
     effective, solution, result, stats = _solve_cell(cell, field)
     if throw:
         effective = _raise_if_failed(effective, result)
@@ -126,9 +151,16 @@ def solve_cell(cell: CellProblem, field: PyTree, *, throw: bool = True) -> CellS
 @jax.jit
 def _compute_effective(cell, field):
     problem, coefficients, batch = _discretize(cell, field)
-    effective, diagnostics = energy_tensor(problem, coefficients)
+    parts = cell.discretization.problems(coefficients)
+    # One batch of all problems: a member and its dual have the same contrast, and come to lie in the same chunks.
+    joined = parts[0] if len(parts) == 1 else jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
+    energies, diagnostics = energy_tensor(problem, joined)
+    diagnostics = jax.tree.map(lambda x: jnp.concatenate(jnp.split(x, len(parts)), axis=-1), diagnostics)
     result = _result(problem, coefficients, diagnostics)
-    effective = _reject(effective, result)
+    # A member that failed must not enter a formula whose derivative there is infinite, even if nobody asks for it.
+    identity = jnp.eye(energies.shape[-1], dtype=energies.dtype)[None]
+    energies = [_replace_failed(part, result, identity) for part in jnp.split(energies, len(parts))]
+    effective = jax.tree.map(lambda x: _replace_failed(x, result, jnp.nan), cell.discretization.combine(energies))
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), (effective, result))
 
 
@@ -140,7 +172,8 @@ def _solve_cell(cell, field):
     result = _result(problem, coefficients, diagnostics)
     if problem.law.num_components(cell.grid.ndim) == 1:
         solution = jnp.squeeze(solution, axis=2)
-    outputs = (_reject(effective, result), _reject(solution, result), result, diagnostics._asdict())
+    effective, solution = (_replace_failed(array, result, jnp.nan) for array in (effective, solution))
+    outputs = (effective, solution, result, diagnostics._asdict())
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
 
 
@@ -172,9 +205,9 @@ def _result(problem, coefficients, diagnostics):
     return jax.vmap(choose)(coefficients.valid, jnp.all(certified, axis=-1))
 
 
-def _reject(array, result):
+def _replace_failed(array, result, value):
     failed = jnp.expand_dims(result != RESULTS.successful, tuple(range(1, array.ndim)))
-    return jnp.where(failed, jnp.nan, array)
+    return jnp.where(failed, value, array)
 
 
 def _raise_if_failed(effective, result):

@@ -136,7 +136,7 @@ def self_consistent(fractions: Real[ArrayLike, "*batch J"], properties: Properti
 
     Example:
         >>> self_consistent(jnp.array([0.5, 0.5]), jnp.array([1.0, 4.0]), ndim=2)
-        Array(2., dtype=float32)
+        Array(1.9999998, dtype=float32)
     """
     return _as_given(_self_consistent(*phase_scalars(fractions, properties, ndim), ndim))
 
