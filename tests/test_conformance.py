@@ -23,10 +23,11 @@ GRID = nh.Grid((6, 6))
 
 
 class CellCase(NamedTuple):
-    """A cell and a function from a key to a field with two members."""
+    """A cell, a function from a key to a field with two members, and how a field is multiplied by a number."""
 
     cell: AbstractCell
     draw: Callable
+    scale: Callable = lambda field, s: jax.tree.map(lambda part: s * part, field)
 
 
 class DistributionCase(NamedTuple):
@@ -44,10 +45,20 @@ def positive(*shape):
 
 CELLS = {
     "LaminateCell": CellCase(
-        nh.LaminateCell(), lambda key: (jnp.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]), positive(2, 3)(key))
+        nh.LaminateCell(),
+        lambda key: (jnp.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]), positive(2, 3)(key)),
+        lambda field, s: (field[0], s * field[1]),
     ),
     "CheckerboardCell": CellCase(nh.CheckerboardCell(), positive(2, 4)),
     "CellProblem": CellCase(nh.CellProblem(GRID, nh.Conductivity(), nh.Periodic(), tolerance=1e-8), positive(2, 6, 6)),
+    "Affine": CellCase(nh.CellProblem(GRID, nh.Conductivity(), nh.Affine(), tolerance=1e-8), positive(2, 6, 6)),
+    "UniformFlux": CellCase(
+        nh.CellProblem(GRID, nh.Conductivity(), nh.UniformFlux(), tolerance=1e-8), positive(2, 6, 6)
+    ),
+    "LinearElasticity": CellCase(
+        nh.CellProblem(GRID, nh.LinearElasticity(), nh.Periodic(), tolerance=1e-8),
+        lambda key: (positive(2, 6, 6)(key), positive(2, 6, 6)(jax.random.fold_in(key, 1))),
+    ),
 }
 DIVERGENCES = {
     "SlicedWasserstein": nh.SlicedWasserstein(num_projections=8),
@@ -93,7 +104,7 @@ def kinds(base):
 
 
 def test_every_public_object_of_a_kind_is_in_its_table():
-    assert kinds(AbstractCell) == set(CELLS)
+    assert kinds(AbstractCell) == {type(case.cell).__name__ for case in CELLS.values()}
     assert kinds(AbstractDivergence) == set(DIVERGENCES)
     assert kinds(dist.Distribution) == set(DISTRIBUTIONS)
 
@@ -143,7 +154,7 @@ def cell_case(request):
 
 
 def test_cells_are_static_and_round_trip(cell_case):
-    cell, _ = cell_case
+    cell, _, _ = cell_case
     assert hash(cell) == hash(cell)
     leaves, structure = jax.tree.flatten(cell)
     assert jax.tree.unflatten(structure, leaves) == cell
@@ -151,7 +162,7 @@ def test_cells_are_static_and_round_trip(cell_case):
 
 
 def test_cells_give_symmetric_positive_tensors_member_by_member(cell_case, x64):
-    cell, draw = cell_case
+    cell, draw, _ = cell_case
     field = draw(KEY)
     tensors = jax.jit(lambda f: nh.effective_tensor(cell, f))(field)
     assert tensors.shape[0] == 2
@@ -164,12 +175,11 @@ def test_cells_give_symmetric_positive_tensors_member_by_member(cell_case, x64):
 
 def test_cells_scale_with_their_coefficients_and_so_do_their_derivatives(cell_case, x64):
     """K[s k] = s K[k]; along k itself the derivative is K: both modes, under jit."""
-    cell, draw = cell_case
+    cell, draw, scale = cell_case
     field = draw(KEY)
 
     def scaled(s):
-        stretched = (field[0], s * field[1]) if isinstance(field, tuple) else s * field
-        return nh.effective_tensor(cell, stretched)
+        return nh.effective_tensor(cell, scale(field, s))
 
     tensors = scaled(1.0)
     tolerance = 1e-6 if x64 else 1e-3
@@ -179,7 +189,7 @@ def test_cells_scale_with_their_coefficients_and_so_do_their_derivatives(cell_ca
 
 
 def test_cells_return_nan_for_a_bad_member_only_and_raise_if_asked(cell_case):
-    cell, draw = cell_case
+    cell, draw, _ = cell_case
     field = draw(KEY)
     bad = jax.tree.map(lambda x: x.at[0].set(-1.0), field)
     tensors = nh.effective_tensor(cell, bad, throw=False)

@@ -10,12 +10,14 @@ import pytest
 import numpyro_homog as nh
 
 TOP_LEVEL = {
-    "CellProblem", "CellSolution", "CheckerboardCell", "Conductivity", "Grid", "Image", "LaguerreTessellation",
-    "LaminateCell", "MinimumDistance", "MinimumDistanceResult", "Periodic", "RESULTS", "SlicedWasserstein",
-    "coarsen", "effective_tensor", "example_names", "example_truth", "generalized_bayes", "hashin_shtrikman_bounds",
-    "homogenize", "load_example", "load_image", "load_specimens", "local_fields", "mix", "phases_from_labels",
-    "plot_cloud", "plot_convergence", "plot_field", "plot_image", "plot_local_fields", "reuss_bound", "save_image",
-    "save_specimens", "segment", "self_consistent", "solve_cell", "voigt_bound",
+    "Affine", "CellProblem", "CellSolution", "CheckerboardCell", "Conductivity", "Grid", "Image",
+    "LaguerreTessellation", "LaminateCell", "LinearElasticity", "MinimumDistance", "MinimumDistanceResult",
+    "Periodic", "RESULTS", "SlicedWasserstein", "UniformFlux", "coarsen", "effective_tensor", "example_names",
+    "example_truth", "generalized_bayes", "hashin_shtrikman_bounds", "homogenize", "isotropic_stiffness",
+    "lame_from_bulk", "lame_from_young", "load_example", "load_image", "load_specimens", "local_fields",
+    "mandel_to_voigt", "mix", "phases_from_labels", "plot_cloud", "plot_convergence", "plot_field", "plot_image",
+    "plot_local_fields", "reuss_bound", "save_image", "save_specimens", "segment", "self_consistent", "solve_cell",
+    "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
 }  # fmt: skip
 NAMESPACES = {

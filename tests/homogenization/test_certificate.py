@@ -132,7 +132,6 @@ def test_what_the_stats_say(problems, kind):
     np.testing.assert_allclose(homogeneous.stats["error"], 0, atol=1e-14)
 
 
-
 def test_the_stats_of_a_laminate_are_numbers():
     # The load along the layers is zero but for rounding, and so is its energy.
     fields = scalar_fields()[2::5]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numpyro_homog.grids import Grid
-from numpyro_homog.homogenization import CellProblem, Conductivity, Periodic, local_fields, solve_cell
+from numpyro_homog.homogenization import CellProblem, Conductivity, LinearElasticity, Periodic, local_fields, solve_cell
 
 GRIDS = [Grid(7, 2.0), Grid((6, 5), (1.5, 0.7)), Grid((5, 4, 3), (1.0, 2.0, 0.5))]
 
@@ -42,6 +42,19 @@ def test_means_are_the_unit_gradient_and_the_effective_flux(grid, tensors, x64):
     # The corrector is as accurate as the square root of the tolerance of the tensor.
     scale = float(jnp.max(solution.effective))
     np.testing.assert_allclose(mean(flux, grid.ndim), solution.effective, atol=(1e-6 if x64 else 1e-2) * scale)
+
+
+@pytest.mark.x64_only
+@pytest.mark.parametrize("grid", [GRIDS[1], pytest.param(GRIDS[2], marks=pytest.mark.slow)])
+def test_means_of_strain_and_stress(grid):
+    cell = CellProblem(grid, LinearElasticity(), Periodic(), tolerance=1e-13)
+    lame = (random_field(grid, tensors=False), jnp.flip(random_field(grid, tensors=False)))
+    solution = solve_cell(cell, lame)
+    strain, stress = local_fields(cell, lame, solution)
+    size = grid.ndim * (grid.ndim + 1) // 2
+    assert strain.shape == stress.shape == (size, *grid.shape, size)
+    np.testing.assert_allclose(mean(strain, grid.ndim), np.eye(size), atol=1e-13)
+    np.testing.assert_allclose(mean(stress, grid.ndim), solution.effective, atol=1e-6 * jnp.max(solution.effective))
 
 
 @pytest.mark.x64_only

@@ -3,7 +3,9 @@
 from ._analytic import CheckerboardCell as CheckerboardCell
 from ._analytic import LaminateCell as LaminateCell
 from ._boundary import AbstractBoundary as AbstractBoundary
+from ._boundary import Affine as Affine
 from ._boundary import Periodic as Periodic
+from ._boundary import UniformFlux as UniformFlux
 from ._bounds import effective_bounds as effective_bounds
 from ._cell import CellProblem as CellProblem
 from ._cell import CellSolution as CellSolution

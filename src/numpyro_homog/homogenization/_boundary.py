@@ -1,25 +1,100 @@
-"""Boundary conditions of a cell problem."""
+"""Boundary conditions of a cell problem: which correctors are admitted."""
 
 import abc
+import functools
 
 import equinox as eqx
+import numpy as np
+
+from ..grids import Grid
+from ._box_reference import BoxReference, box_reference
+from ._law import AbstractLaw
+from ._operator import voxel_operator
+from ._preconditioner import FourierReference, reference_modes
+from ._tensor_fields import freeze
 
 
 class AbstractBoundary(eqx.Module):
-    """What is known of the corrector on the boundary of the cell.
+    """The space of admissible correctors.
 
-    To write one, say whether the corrector is periodic; the operator wraps nodes accordingly.
+    The effective tensor is the least energy over that space, so a larger space gives a smaller tensor. To write one,
+    say where the nodes are and how the stiffness of a homogeneous reference medium is inverted on the space: the
+    iteration never leaves the range of that inverse.
     """
 
     @property
     @abc.abstractmethod
-    def periodic(self) -> bool:
-        """Whether opposite faces carry the same values of the corrector."""
+    def extra_nodes(self) -> int:
+        """Nodes along each axis in excess of voxels: 0 if opposite faces share their nodes, 1 if not."""
+
+    @abc.abstractmethod
+    def reference(self, grid: Grid, law: AbstractLaw) -> FourierReference | BoxReference:
+        """Inverse of the reference medium of `law` on the space."""
 
 
 class Periodic(AbstractBoundary):
     """Periodic corrector of zero mean: the cell is the unit of a lattice."""
 
     @property
-    def periodic(self) -> bool:
-        return True
+    def extra_nodes(self) -> int:
+        """Opposite faces share their nodes."""
+        return 0
+
+    def reference(self, grid: Grid, law: AbstractLaw) -> FourierReference:
+        """By Fourier transform."""
+        return _fourier(grid, law)
+
+
+class Affine(AbstractBoundary):
+    """Kinematic uniform boundary conditions (KUBC): the corrector is zero on the boundary.
+
+    The unknown is affine there. For a specimen in stiff clamps. The tensor is at least the periodic one, in the Loewner
+    order.
+
+    References:
+        Huet, J. Mech. Phys. Solids 38 (1990); Hazanov and Huet, J. Mech. Phys. Solids 42 (1994).
+    """
+
+    @property
+    def extra_nodes(self) -> int:
+        """Opposite faces share their nodes: both are zero."""
+        return 0
+
+    def reference(self, grid: Grid, law: AbstractLaw) -> BoxReference:
+        """By one-dimensional eigenvectors that vanish at the ends."""
+        return _box(grid, law, True)
+
+
+class UniformFlux(AbstractBoundary):
+    """Static uniform boundary conditions (SUBC): flux or traction of a uniform field.
+
+    For a specimen loaded by dead forces. The tensor is at most the periodic one, in the Loewner order; its inverse is
+    the mean strain under unit fluxes. The corrector is any field of zero mean gradient and zero mean; it has one more
+    node than voxels along each axis.
+
+    References:
+        Huet, J. Mech. Phys. Solids 38 (1990); Hazanov and Huet, J. Mech. Phys. Solids 42 (1994).
+    """
+
+    @property
+    def extra_nodes(self) -> int:
+        """Opposite faces are independent."""
+        return 1
+
+    def reference(self, grid: Grid, law: AbstractLaw) -> BoxReference:
+        """By one-dimensional eigenvectors with free ends, on the fields of zero mean gradient."""
+        return _box(grid, law, False)
+
+
+@functools.lru_cache(maxsize=64)
+def _fourier(grid, law):
+    size = law.num_loads(grid.ndim)
+    identity = freeze(np.eye(size))
+    # Two loads share a transform, and its rounding error: not if they differ by orders of magnitude.
+    paired = size % 2 == 0 and max(grid.spacing) < 8 * min(grid.spacing)
+    return FourierReference(reference_modes(voxel_operator(grid, law, (identity,)), grid.shape), paired)
+
+
+@functools.lru_cache(maxsize=64)
+def _box(grid, law, clamped):
+    return box_reference(grid, clamped=clamped, symmetric=law.symmetric_gradient)

@@ -192,7 +192,9 @@ def _discretize(cell, field):
             coefficients.valid.reshape(-1),
         ),
     )
-    problem = Discretization(cell.grid, cell.law, coefficients.bases, cell.tolerance, cell.max_iterations)
+    problem = Discretization(
+        cell.grid, cell.law, cell.boundary, coefficients.bases, cell.tolerance, cell.max_iterations
+    )
     return problem, coefficients, batch
 
 

@@ -101,56 +101,64 @@ def conjugate_gradients(
     return Iterations(x, r, energy, radau * rz, residual, count)
 
 
-def refine(
-    first: Iterations,
+def certified_solution(
     solve: Callable,
     residual: Callable,
     precondition: Callable,
+    load: Float[Array, "..."],
     least: Float[Array, "batch"],
+    active: Array,
     doubtful: Array,
     allowance: Callable,
     *,
-    max_rounds: int = 3,
+    max_rounds: int = 4,
 ) -> Iterations:
-    """Certify solutions by their true residuals, and solve again from where they are while that fails.
+    """Solve, certify what is doubtful by its true residual, and solve again from there while that fails.
 
     In finite precision the residual of the recurrence drifts from the true one. With the drift d, the energy norm of
     the error is at most that of the recurrence plus (d' M d / least)^(1/2), by the triangle inequality.
 
     Args:
-        first: what the recurrence made.
-        solve: function (load, active, energy) -> Iterations that goes on from a residual.
+        solve: function (load, active, energy) -> Iterations, as `conjugate_gradients` makes them.
         residual: true residual of a solution.
         precondition: M.
+        load: right-hand sides.
         least: as in `conjugate_gradients`.
-        doubtful: what is to be looked at, shape (batch, loads).
+        active: what is to be solved, shape (batch, loads).
+        doubtful: what is to be certified by its true residual, shape (batch, loads).
         allowance: as in `conjugate_gradients`.
-        max_rounds: how often to solve again.
+        max_rounds: how often to solve at most.
     """
-    axes = tuple(range(2, first.solution.ndim))
+    axes = tuple(range(2, load.ndim))
 
     def condition(state):
-        _, pending, rounds = state
-        return jnp.any(pending) & (rounds <= max_rounds)
+        _, _, pending, rounds = state
+        return jnp.any(pending) & (rounds < max_rounds)
 
-    def go_on(state):
-        found, pending, rounds = state
+    def check(found):
         truth = residual(found.solution)
         drift = truth - found.remainder
         squared = jnp.maximum(jnp.sum(drift * precondition(drift), axis=axes), 0) / least[:, None]
-        bound = jnp.where(pending, (jnp.sqrt(found.bound) + jnp.sqrt(squared)) ** 2, found.bound)
-        pending = pending & ~(bound <= allowance(found.energy))
-        again = solve(truth, pending & (rounds < max_rounds), found.energy)
+        return truth, jnp.where(doubtful, (jnp.sqrt(found.bound) + jnp.sqrt(squared)) ** 2, found.bound)
+
+    def go_on(state):
+        found, load, pending, rounds = state
+        step = solve(load, pending, found.energy)
         wide = lax.expand_dims(pending, axes)
         found = Iterations(
-            solution=found.solution + again.solution,
-            remainder=jnp.where(wide, again.remainder, found.remainder),
-            energy=again.energy,
-            bound=jnp.where(pending & (rounds < max_rounds), again.bound, bound),
-            residual=found.residual,
-            num_iterations=found.num_iterations + again.num_iterations,
+            solution=found.solution + step.solution,
+            remainder=jnp.where(wide, step.remainder, found.remainder),
+            energy=step.energy,
+            bound=jnp.where(pending, step.bound, found.bound),
+            residual=jnp.where(rounds == 0, step.residual, found.residual),
+            num_iterations=found.num_iterations + step.num_iterations,
         )
-        return found, pending, rounds + 1
+        pending = pending & doubtful
+        truth, bound = lax.cond(jnp.any(pending), check, lambda found: (found.remainder, found.bound), found)
+        bound = jnp.where(pending, bound, found.bound)
+        return found._replace(bound=bound), truth, pending & ~(bound <= allowance(found.energy)), rounds + 1
 
-    found, _, _ = lax.while_loop(condition, go_on, (first, doubtful, jnp.int32(0)))
+    zero = jnp.zeros(load.shape[:2], load.dtype)
+    nothing = Iterations(jnp.zeros_like(load), load, zero, zero, zero, jnp.zeros(zero.shape, jnp.int32))
+    found, _, _, _ = lax.while_loop(condition, go_on, (nothing, load, active, jnp.int32(0)))
     return found

@@ -4,9 +4,11 @@ import math
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from ..grids import Grid
@@ -85,6 +87,11 @@ class LinearElasticity(AbstractLaw):
         trace = _volumetric(ndim)
         return np.outer(trace, trace)
 
+    @property
+    def symmetric_gradient(self) -> bool:
+        """Rotations cost no energy."""
+        return True
+
     def coefficients(self, field: PyTree, grid: Grid) -> Coefficients:
         """Lame parameters or Mandel stiffness, as in the description of the class."""
         d, size = grid.ndim, self.num_loads(grid.ndim)
@@ -132,42 +139,67 @@ class LinearElasticity(AbstractLaw):
         return Coefficients(values, bases, least, greatest, (stretch - 1) / d, valid)
 
 
-def lame_from_young(young: Float[Array, "..."], poisson: Float[Array, "..."]) -> tuple[Array, Array]:
-    """Lame parameters (lambda, shear modulus) of Young's modulus and Poisson's ratio, any shapes that broadcast.
+def lame_from_young(young: ArrayLike, poisson: ArrayLike) -> tuple[Array, Array]:
+    """Lame parameters (lambda, shear modulus) of Young's modulus and Poisson's ratio.
 
-    lambda = E nu / ((1 + nu) (1 - 2 nu)), shear = E / (2 (1 + nu)); three-dimensional values, in the unit of E.
+    lambda = E nu / ((1 + nu) (1 - 2 nu)), shear = E / (2 (1 + nu)); any shapes that broadcast, in the unit of E.
+
+    Args:
+        young: Young's modulus E, > 0.
+        poisson: Poisson's ratio nu, in (-1, 1/2).
 
     Raises:
         ValueError: if a concrete Poisson's ratio is not in (-1, 1/2).
     """
-    young, poisson = _broadcast(young, poisson)
-    _require(poisson, (poisson > -1) & (poisson < 0.5), "Poisson's ratio must lie in (-1, 1/2)")
-    return young * poisson / ((1 + poisson) * (1 - 2 * poisson)), young / (2 * (1 + poisson))
+    modulus, ratio = _broadcast(young, poisson)
+    if not isinstance(ratio, jax.core.Tracer) and not bool(jnp.all((ratio > -1) & (ratio < 0.5))):
+        raise ValueError(f"Poisson's ratio must lie in (-1, 1/2); got {poisson}.")
+    return modulus * ratio / ((1 + ratio) * (1 - 2 * ratio)), modulus / (2 * (1 + ratio))
 
 
-def young_from_lame(lame_lambda: Float[Array, "..."], shear_modulus: Float[Array, "..."]) -> tuple[Array, Array]:
-    """Young's modulus and Poisson's ratio of Lame parameters: the inverse of `lame_from_young`."""
+def young_from_lame(lame_lambda: ArrayLike, shear_modulus: ArrayLike) -> tuple[Array, Array]:
+    """Young's modulus and Poisson's ratio: the inverse of `lame_from_young`.
+
+    Args:
+        lame_lambda: first Lame parameter, any shape.
+        shear_modulus: shear modulus, a shape that broadcasts with it.
+    """
     lame, shear = _broadcast(lame_lambda, shear_modulus)
     return shear * (3 * lame + 2 * shear) / (lame + shear), lame / (2 * (lame + shear))
 
 
-def lame_from_bulk(bulk: Float[Array, "..."], shear_modulus: Float[Array, "..."]) -> tuple[Array, Array]:
-    """Lame parameters (lambda, shear modulus) of the three-dimensional bulk modulus and the shear modulus."""
-    bulk, shear = _broadcast(bulk, shear_modulus)
-    return bulk - 2 * shear / 3, shear
+def lame_from_bulk(bulk: ArrayLike, shear_modulus: ArrayLike) -> tuple[Array, Array]:
+    """Lame parameters (lambda, shear modulus) of the 3D bulk modulus and the shear modulus.
+
+    Args:
+        bulk: bulk modulus K = lambda + 2/3 shear, any shape.
+        shear_modulus: shear modulus, a shape that broadcasts with it.
+    """
+    volumetric, shear = _broadcast(bulk, shear_modulus)
+    return volumetric - 2 * shear / 3, shear
 
 
-def isotropic_stiffness(lame_lambda: Float[Array, "..."], shear_modulus: Float[Array, "..."], ndim: int) -> Array:
-    """Mandel matrices lambda 1 1' + 2 mu I, shape (*batch, m, m); in 2D those of plane strain."""
+def isotropic_stiffness(lame_lambda: ArrayLike, shear_modulus: ArrayLike, ndim: int) -> Array:
+    """Mandel matrices lambda 1 1' + 2 mu I, shape (*batch, m, m); in 2D those of plane strain.
+
+    Args:
+        lame_lambda: first Lame parameter, shape (*batch,).
+        shear_modulus: shear modulus mu, a shape that broadcasts with it.
+        ndim: 2 (m = 3) or 3 (m = 6).
+    """
     lame, shear = (part[..., None, None] for part in _broadcast(lame_lambda, shear_modulus))
     trace = _volumetric(ndim)
     return lame * _like(np.outer(trace, trace), lame) + 2 * shear * _like(np.eye(len(trace)), lame)
 
 
 def mandel_to_voigt(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*batch m m"]:
-    """Stiffness in Voigt notation (engineering shear strains) of one in Mandel notation: entries C_ijkl themselves.
+    """Stiffness in Voigt notation of one in Mandel notation.
 
-    Only for stiffnesses; compliances scale the other way.
+    Voigt entries are the components C_ijkl themselves (engineering shear strains). Only for stiffnesses; compliances
+    scale the other way.
+
+    Args:
+        stiffness: Mandel matrices, shape (*batch, m, m) with m = 3 or 6.
 
     Raises:
         ValueError: if m is not 3 or 6.
@@ -176,7 +208,11 @@ def mandel_to_voigt(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*bat
 
 
 def voigt_to_mandel(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*batch m m"]:
-    """Stiffness in Mandel notation of one in Voigt notation: the inverse of `mandel_to_voigt`."""
+    """Stiffness in Mandel notation of one in Voigt notation: the inverse of `mandel_to_voigt`.
+
+    Args:
+        stiffness: Voigt matrices, shape (*batch, m, m) with m = 3 or 6.
+    """
     return stiffness * _shear_weights(stiffness)
 
 
@@ -205,10 +241,3 @@ def _volumetric(ndim):
 def _broadcast(first, second):
     dtype = jnp.result_type(float, first, second)
     return jnp.broadcast_arrays(jnp.asarray(first, dtype), jnp.asarray(second, dtype))
-
-
-def _require(value, good, message):
-    import jax
-
-    if not isinstance(value, jax.core.Tracer) and not bool(jnp.all(good)):
-        raise ValueError(f"{message}; got {value}.")

@@ -68,6 +68,11 @@ class AbstractLaw(eqx.Module):
         """The matrix J of the reference medium I + ratio J, shape (m, m), positive semidefinite; default: zero."""
         return np.zeros((self.num_loads(ndim),) * 2)
 
+    @property
+    def symmetric_gradient(self) -> bool:
+        """Whether the law sees the symmetric part of the gradient alone, so that rotations cost no energy."""
+        return False
+
     @abc.abstractmethod
     def coefficients(self, field: PyTree, grid: Grid) -> Coefficients:
         """Coefficients of a user's field; raises ValueError if its shape does not fit."""

@@ -1,7 +1,7 @@
 """Sums and differences over the corners of each voxel: the basis in which voxel stiffnesses are sparse.
 
-In d dimensions the 2^d corner values of a voxel become 2^d modes, one for each subset of the axes: differences along the
-axes of the subset, sums along the others. The empty subset is the sum of all corners, on which no stiffness acts.
+In d dimensions the 2^d corner values of a voxel become 2^d modes, one for each subset of the axes: differences along
+the axes of the subset, sums along the others. The empty subset is the sum of all corners, on which no stiffness acts.
 """
 
 import itertools

@@ -1,6 +1,7 @@
 """Inverse of the stiffness of a homogeneous reference medium, applied by the fast Fourier transform."""
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -31,16 +32,35 @@ class ReferenceModes(NamedTuple):
         """
         last = self.stretches.shape[-1] // 2 + 1 if half else None
         vectors, stretches = (jnp.asarray(part[..., :last], ratio.dtype) for part in self)
-        lead = (-1, *(1,) * (vectors.ndim - 1))
-        weights = 1 / (1 + ratio.reshape(lead) * stretches[:, None, None]) if self.stretches.any() else None
+        ratio = ratio.reshape(-1, *(1,) * (stretches.ndim))
+        num = range(len(vectors))
+        effective = self.stretches.any()
+        weights = [1 / (1 + ratio * stretches[k][None, None]) if effective else None for k in num]
         inverse = {}
-        for i, j in itertools.combinations_with_replacement(range(len(vectors)), 2):
-            terms = [vectors[i, k] * vectors[j, k] for k in range(len(vectors))]
-            terms = [
-                term[None, None] if weights is None else weights[k] * term[None, None] for k, term in enumerate(terms)
-            ]
+        for i, j in itertools.combinations_with_replacement(num, 2):
+            terms = [(vectors[i, k] * vectors[j, k])[None, None] for k in num]
+            terms = [term if weight is None else weight * term for term, weight in zip(terms, weights, strict=True)]
             inverse[i, j] = sum(terms[1:], terms[0])
         return inverse
+
+
+class FourierReference(NamedTuple):
+    """Inverse of the reference stiffness on periodic fields of zero mean.
+
+    Attributes:
+        modes: the stiffness in Fourier space.
+        paired: two load cases share a complex transform.
+        least: the reference is that of the bounds in `Coefficients`.
+    """
+
+    modes: ReferenceModes
+    paired: bool
+    least: float = 1.0
+
+    def preconditioner(self, ratio: Float[Array, "batch"]) -> Callable[[Array], Array]:
+        """The inverse as a function of residuals (batch, loads, components, *grid)."""
+        inverse = self.modes.inverse(ratio, half=not self.paired)
+        return lambda residual: apply_inverse(inverse, residual, paired=self.paired)
 
 
 def reference_modes(operator: VoxelOperator, shape: tuple[int, ...]) -> ReferenceModes:

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 
 from ..grids import Grid
 from ._batching import map_in_chunks
-from ._conjugate_gradients import Iterations, conjugate_gradients, refine
+from ._boundary import AbstractBoundary
+from ._conjugate_gradients import Iterations, certified_solution, conjugate_gradients
 from ._law import AbstractLaw, Coefficients
 from ._operator import VoxelOperator, load_pairs, pad_coefficients, voxel_operator
-from ._preconditioner import apply_inverse, reference_modes
 
 VOXELS_PER_CHUNK = 16384
 
@@ -24,6 +24,7 @@ class Discretization(NamedTuple):
 
     grid: Grid
     law: AbstractLaw
+    boundary: AbstractBoundary
     bases: tuple
     tolerance: float
     max_iterations: int
@@ -31,6 +32,23 @@ class Discretization(NamedTuple):
     @property
     def operator(self) -> VoxelOperator:
         return _operator(self.grid, self.law, self.bases)
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """Number of nodes along each axis."""
+        return tuple(n + self.boundary.extra_nodes for n in self.grid.shape)
+
+    def pad(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Coefficients as the operator takes them; a layer without stiffness parts faces that share no nodes."""
+        if self.boundary.extra_nodes:
+            widths = [(0, 0)] * (values.ndim - self.grid.ndim) + [(0, self.boundary.extra_nodes)] * self.grid.ndim
+            values = jnp.pad(values, widths)
+        return pad_coefficients(values)
+
+    def strain_energies(self, solution: Float[Array, "..."]) -> Float[Array, "..."]:
+        """`VoxelOperator.strain_energies` of the voxels of the grid."""
+        energies = self.operator.strain_energies(solution)
+        return energies[(..., *(slice(n) for n in self.grid.shape))]
 
     @property
     def chunk(self) -> int:
@@ -82,7 +100,7 @@ def _sensitivities(problem: Discretization, coefficients: Coefficients):
 
     def solve(members):
         iterations, error = _iterate(problem, members)
-        energies = problem.operator.strain_energies(iterations.solution)
+        energies = problem.strain_energies(iterations.solution)
         return _contract(problem, members.values, energies), energies, _diagnostics(iterations, error)
 
     return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
@@ -92,7 +110,7 @@ def _sensitivities(problem: Discretization, coefficients: Coefficients):
 def _sensitivities_jvp(problem, primals, tangents):
     def through_corrector(coefficients):
         solution, diagnostics = corrector(problem, coefficients)
-        energies = problem.operator.strain_energies(solution)
+        energies = problem.strain_energies(solution)
         return _contract(problem, coefficients.values, energies), energies, diagnostics
 
     return jax.jvp(through_corrector, primals, tangents)
@@ -113,11 +131,11 @@ def corrector(problem: Discretization, coefficients: Coefficients):
 def _corrector_jvp(problem, primals, tangents):
     (coefficients,), (direction,) = primals, tangents
     solution, diagnostics = corrector(problem, coefficients)
-    halo = pad_coefficients(coefficients.values)
+    halo = problem.pad(coefficients.values)
     operator = problem.operator
 
     def unbalanced(values):
-        return -operator.apply(pad_coefficients(values), solution, strained=True)
+        return -operator.apply(problem.pad(values), solution, strained=True)
 
     def solve(_, load):
         def run(members):
@@ -133,14 +151,14 @@ def _corrector_jvp(problem, primals, tangents):
 
 def assemble(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
     """Energy of the correctors: effective tensors, shape (batch, m, m)."""
-    return _contract(problem, values, problem.operator.strain_energies(solution))
+    return _contract(problem, values, problem.strain_energies(solution))
 
 
 def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
     """Solve one chunk for all unit strains; also the certified relative error, shape (batch, loads)."""
     operator = problem.operator
     values, contrast = _normalize(coefficients)
-    halo = pad_coefficients(values)
+    halo = problem.pad(values)
     mean = jnp.mean(values, axis=tuple(range(2, values.ndim)))
     diagonals = jnp.asarray(np.array(problem.bases).diagonal(axis1=1, axis2=2), mean.dtype)
     voigt = jnp.dot(mean, diagonals, precision=lax.Precision.HIGHEST)
@@ -154,15 +172,15 @@ def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
     precondition = _preconditioner(problem, coefficients)
     solve = _solver(problem, halo, precondition, allowance)
     active = jnp.broadcast_to(coefficients.valid[:, None], voigt.shape)
-    first = solve(operator.load(halo, problem.grid.shape), active)
     # Rounding lets the recurrence drift by about eps * contrast; below this limit that is beyond notice.
     drift = float(jnp.finfo(values.dtype).eps) * contrast
-    iterations = refine(
-        first,
+    iterations = certified_solution(
         solve,
         lambda solution: -operator.apply(halo, solution, strained=True),
         precondition,
-        jnp.ones_like(contrast),
+        operator.load(halo, problem.nodes),
+        jnp.full_like(contrast, problem.boundary.reference(problem.grid, problem.law).least),
+        active,
         active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
         allowance,
     )
@@ -176,7 +194,7 @@ def _iterate_derivative(problem, coefficients, load) -> Iterations:
     scale = lax.expand_dims(coefficients.least, tuple(range(1, load.ndim)))
     active = jnp.broadcast_to(coefficients.valid[:, None], load.shape[:2])
     precondition = _preconditioner(problem, coefficients)
-    solve = _solver(problem, pad_coefficients(values), precondition, lambda energy: accuracy * energy)
+    solve = _solver(problem, problem.pad(values), precondition, lambda energy: accuracy * energy)
     return solve(load / jnp.where(coefficients.valid.reshape(scale.shape), scale, 1), active)
 
 
@@ -193,7 +211,7 @@ def _solver(problem, halo, precondition, allowance):
             lambda u: problem.operator.apply(halo, u),
             precondition,
             load,
-            jnp.ones(load.shape[0], load.dtype),
+            jnp.full(load.shape[0], problem.boundary.reference(problem.grid, problem.law).least, load.dtype),
             active,
             allowance,
             problem.max_iterations,
@@ -204,20 +222,7 @@ def _solver(problem, halo, precondition, allowance):
 
 
 def _preconditioner(problem, coefficients):
-    # Two loads share a transform, and its rounding error: not if they differ by orders of magnitude.
-    even = len(problem.operator.affine) % 2 == 0
-    paired = even and max(problem.grid.spacing) < 8 * min(problem.grid.spacing)
-    inverse = _reference_modes(problem.grid, problem.law).inverse(
-        lax.stop_gradient(coefficients.ratio), half=not paired
-    )
-    return lambda residual: apply_inverse(inverse, residual, paired=paired)
-
-
-@functools.lru_cache(maxsize=64)
-def _reference_modes(grid, law):
-    size = law.num_loads(grid.ndim)
-    identity = tuple(map(tuple, np.eye(size).tolist()))
-    return reference_modes(_operator(grid, law, (identity,)), grid.shape)
+    return problem.boundary.reference(problem.grid, problem.law).preconditioner(lax.stop_gradient(coefficients.ratio))
 
 
 def _contract(problem, values, energies):

@@ -35,7 +35,7 @@ def eigenvalue_bounds(entries: dict[tuple[int, int], Float[Array, "..."]], size:
 
 
 def _greatest(entries, size):
-    """tr / m + sqrt((m - 1) / m (tr of the square - tr^2 / m)), the root of a sum of squares."""
+    """The bound tr / m + ((m - 1) / m (tr of the square - tr^2 / m))^(1/2), with the bracket as a sum of squares."""
     mean = sum((entries[i, i] for i in range(1, size)), entries[0, 0]) / size
     spread = sum((entries[i, i] - mean) ** 2 for i in range(size))
     spread = spread + 2 * sum(entries[pair] ** 2 for pair in itertools.combinations(range(size), 2))
@@ -57,7 +57,8 @@ def _inverse(entries, size):
         if i == j:
             solved[i, j] = jnp.ones_like(pivots[0])
         elif i > j:
-            solved[i, j] = -sum(lower[i, k] * solved[k, j] for k in range(j, i))
+            terms = [lower[i, k] * solved[k, j] for k in range(j, i)]
+            solved[i, j] = -sum(terms[1:], terms[0])
     inverse = {}
     for i, j in itertools.combinations_with_replacement(range(size), 2):
         terms = [solved[k, i] * solved[k, j] / pivots[k] for k in range(j, size)]

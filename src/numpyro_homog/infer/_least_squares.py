@@ -139,7 +139,7 @@ class Search:
         part, whole = _screening_size(problem, settings), problem.population.num_specimens
         # What few specimens can tell, few data can: sorting all of them would take longer than the simulation.
         self._few, self._part, self._whole = (
-            LeastSquares(problem, size, *keys, num_data=None if size == whole else _DATA_PER_SPECIMEN * size)
+            LeastSquares(problem, size, keys[0], keys[1], None if size == whole else _DATA_PER_SPECIMEN * size)
             for size in (min(settings.num_scouting, part), part, whole)
         )
         self._ends: list[Descent] = []
