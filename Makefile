@@ -9,7 +9,9 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 # No compiler needed: wheels only, except for our own package.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: -c $(LOCK)
-PYTEST := $(BIN)/python -m pytest -q
+# Files stay together: the tests of one share what is compiled. A worker takes up to 3 GB.
+WORKERS := 2
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 
 .PHONY: help
