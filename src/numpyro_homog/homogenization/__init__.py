@@ -38,3 +38,4 @@ from ._primal_dual import AbstractDiscretization as AbstractDiscretization
 from ._primal_dual import EffectiveBounds as EffectiveBounds
 from ._primal_dual import Primal as Primal
 from ._primal_dual import PrimalDual as PrimalDual
+from ._tensor_map import TensorMapLaw as TensorMapLaw

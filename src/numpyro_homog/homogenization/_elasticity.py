@@ -11,9 +11,8 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from ..grids import Grid
 from ._law import AbstractLaw, Coefficients, tensor_coefficients
-from ._tensor_fields import as_real_array, freeze, is_tensor_field
+from ._tensor_fields import Geometry, as_real_array, field_axes, freeze, is_tensor_field
 
 MANDEL_PAIRS = {2: ((0, 0), (1, 1), (0, 1)), 3: ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))}
 
@@ -92,7 +91,7 @@ class LinearElasticity(AbstractLaw):
         """Rotations cost no energy."""
         return True
 
-    def coefficients(self, field: PyTree, grid: Grid) -> Coefficients:
+    def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         """Lame parameters or Mandel stiffness, as in the description of the class."""
         d, size = grid.ndim, self.num_loads(grid.ndim)
         if self.plane == "stress" and d != 2:
@@ -108,11 +107,11 @@ class LinearElasticity(AbstractLaw):
         return tensor_coefficients(field, grid, self.reference_mode(d))
 
     def _isotropic(self, field, grid):
-        d, space = grid.ndim, tuple(range(-grid.ndim, 0))
+        d, space = grid.ndim, field_axes(grid)
         if len(field) != 2:
             raise ValueError(f"field must be a pair (lame_lambda, shear_modulus); got {len(field)} arrays.")
         lame, shear = (as_real_array(part, "a pair of arrays (lame_lambda, shear_modulus)") for part in field)
-        if lame.shape != shear.shape or lame.shape[-d:] != grid.shape:
+        if lame.shape != shear.shape or lame.shape[-len(space) :] != grid.shape:
             raise ValueError(
                 f"lame_lambda has shape {lame.shape} and shear_modulus {shear.shape}, but cell.grid is {grid.shape};"
                 " expected the same shape (*batch, *grid) for both: use jnp.broadcast_to."
@@ -122,7 +121,7 @@ class LinearElasticity(AbstractLaw):
         bulk_in_3d = lax.stop_gradient(3 * lame + 2 * shear)
         if self.plane == "stress":
             lame = 2 * lame * shear / (lame + 2 * shear)
-        values = jnp.stack([lame, shear], axis=-d - 1)
+        values = jnp.stack([lame, shear], axis=-len(space) - 1)
         bases = (freeze(self.reference_mode(d)), freeze(2 * np.eye(self.num_loads(d))))
         twice_shear = 2 * lax.stop_gradient(shear)
         spherical = twice_shear + d * lax.stop_gradient(lame)

@@ -8,9 +8,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from ..grids import Grid
 from ._spectrum import eigenvalue_bounds
-from ._tensor_fields import as_real_array, freeze, is_tensor_field, split_components, symmetric_bases
+from ._tensor_fields import (
+    Geometry,
+    as_real_array,
+    field_axes,
+    freeze,
+    is_tensor_field,
+    split_components,
+    symmetric_bases,
+)
 
 
 class Coefficients(eqx.Module):
@@ -74,7 +81,7 @@ class AbstractLaw(eqx.Module):
         return False
 
     @abc.abstractmethod
-    def coefficients(self, field: PyTree, grid: Grid) -> Coefficients:
+    def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         """Coefficients of a user's field; raises ValueError if its shape does not fit."""
 
 
@@ -101,11 +108,11 @@ class Conductivity(AbstractLaw):
         """The coordinates."""
         return points.T
 
-    def coefficients(self, field: PyTree, grid: Grid) -> Coefficients:
+    def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         """Scalars or tensors, as in the description of the class."""
         field = as_real_array(field, "one array of conductivities")
-        d, space = grid.ndim, tuple(range(-grid.ndim, 0))
-        isotropic = field.shape[-d:] == grid.shape
+        d, space = grid.ndim, field_axes(grid)
+        isotropic = field.shape[-len(space) :] == grid.shape
         tensorial = is_tensor_field(field.shape, grid, d)
         if isotropic and tensorial:
             raise ValueError(
@@ -115,7 +122,7 @@ class Conductivity(AbstractLaw):
         if isotropic:
             least, greatest = jnp.min(field, axis=space), jnp.max(field, axis=space)
             valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
-            values, ratio = jnp.expand_dims(field, -d - 1), jnp.zeros_like(least)
+            values, ratio = jnp.expand_dims(field, -len(space) - 1), jnp.zeros_like(least)
             return Coefficients(values, (freeze(np.eye(d)),), least, greatest, ratio, valid)
         if not tensorial:
             raise ValueError(
@@ -125,13 +132,13 @@ class Conductivity(AbstractLaw):
         return tensor_coefficients(field, grid, self.reference_mode(d))
 
 
-def tensor_coefficients(field: Float[Array, "..."], grid: Grid, mode: np.ndarray) -> Coefficients:
+def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.ndarray) -> Coefficients:
     """Coefficients of a field of symmetric matrices, shape (*batch, *grid, m, m).
 
     The ratio of the reference medium is that of the mean of the field, for a projector-like `mode` (a multiple of a
     projector on one direction), or zero.
     """
-    size, space = field.shape[-1], tuple(range(-grid.ndim, 0))
+    size, space = field.shape[-1], field_axes(grid)
     entries, asymmetry = split_components(field, grid, size)
     fixed = lax.stop_gradient(entries)
     norm = np.trace(mode)
@@ -139,13 +146,13 @@ def tensor_coefficients(field: Float[Array, "..."], grid: Grid, mode: np.ndarray
         ratio = _ratio(fixed, mode, space)
         fixed = _relative_to(fixed, mode / norm, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
     else:
-        ratio = jnp.zeros(field.shape[: field.ndim - grid.ndim - 2], field.dtype)
+        ratio = jnp.zeros(field.shape[: field.ndim - len(space) - 2], field.dtype)
     smallest, largest = eigenvalue_bounds(fixed, size)
     least, greatest = jnp.min(smallest, axis=space), jnp.max(largest, axis=space)
     tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
     valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
-    valid = valid & (asymmetry <= tolerance * jnp.max(jnp.abs(field), axis=tuple(range(-grid.ndim - 2, 0))))
-    values = jnp.stack(list(entries.values()), axis=-grid.ndim - 1)
+    valid = valid & (asymmetry <= tolerance * jnp.max(jnp.abs(field), axis=tuple(range(-len(space) - 2, 0))))
+    values = jnp.stack(list(entries.values()), axis=-len(space) - 1)
     return Coefficients(values, symmetric_bases(size), least, greatest, ratio, valid)
 
 

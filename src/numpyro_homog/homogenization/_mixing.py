@@ -1,25 +1,27 @@
 """Mixing rules: from phase fractions and phase properties to the coefficient of a cell problem."""
 
 import abc
-import itertools
+import functools
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PyTree, Real
 
 from ..grids import Grid
-from ._operator import add_halo
+from ._laminate import laminate_stiffness
+from ._normals import normal_moments
 
 
 class AbstractMixingRule(eqx.Module):
-    """A rule for the conductivity of a voxel that holds several phases.
+    """A rule for the coefficient of a voxel that holds several phases.
 
-    To add one, subclass it as a frozen Equinox module and implement `__call__`. A rule must give back kappa_j in a
-    voxel that holds phase j alone, scale with kappa, and be continuous in the fractions; judge it by the parameters
-    that an inversion returns (docs/accuracy.md), not by the mean tensor.
+    To add one, subclass it as a frozen Equinox module and implement `__call__` (conduction) and `mix_elastic`. A rule
+    must give back the property of phase j in a voxel that holds phase j alone, scale with the properties, and be
+    continuous in the fractions; judge it by the parameters that an inversion returns (docs/accuracy.md), not by the
+    mean tensor.
     """
 
     @abc.abstractmethod
@@ -37,6 +39,12 @@ class AbstractMixingRule(eqx.Module):
             The coefficient, shape (*batch, *grid), or (*batch, *grid, d, d) for anisotropic voxels.
         """
 
+    @abc.abstractmethod
+    def mix_elastic(
+        self, phases: list[Array], lame: list[Array], shear: list[Array], spacing: tuple[float, ...]
+    ) -> tuple[Array, Array] | Array:
+        """Mix elastic phases: as `__call__`, with Lame parameters; a pair of fields or Mandel stiffnesses."""
+
 
 class ArithmeticMixing(AbstractMixingRule):
     """The mean, sum_j f_j kappa_j: what a softmax relaxation implies. Biased high."""
@@ -44,6 +52,10 @@ class ArithmeticMixing(AbstractMixingRule):
     def __call__(self, phases, kappa, spacing):
         """Isotropic coefficient, shape (*batch, *grid)."""
         return _mean(phases, kappa)
+
+    def mix_elastic(self, phases, lame, shear, spacing):
+        """Means of both Lame parameters."""
+        return _mean(phases, lame), _mean(phases, shear)
 
 
 class HarmonicMixing(AbstractMixingRule):
@@ -53,6 +65,10 @@ class HarmonicMixing(AbstractMixingRule):
         """Isotropic coefficient, shape (*batch, *grid)."""
         return 1 / _mean(phases, [1 / k for k in kappa])
 
+    def mix_elastic(self, phases, lame, shear, spacing):
+        """Harmonic means of the bulk modulus of the dimension and of the shear modulus."""
+        return _of_moduli(lambda values: self(phases, values, spacing), lame, shear, len(spacing))
+
 
 class GeometricMixing(AbstractMixingRule):
     """The geometric mean, exp(sum_j f_j log kappa_j): unbiased tensors, biased parameters."""
@@ -60,6 +76,10 @@ class GeometricMixing(AbstractMixingRule):
     def __call__(self, phases, kappa, spacing):
         """Isotropic coefficient, shape (*batch, *grid)."""
         return jnp.exp(_mean(phases, [jnp.log(k) for k in kappa]))
+
+    def mix_elastic(self, phases, lame, shear, spacing):
+        """Geometric means of the bulk modulus of the dimension and of the shear modulus."""
+        return _of_moduli(lambda values: self(phases, values, spacing), lame, shear, len(spacing))
 
 
 class LaminateMixing(AbstractMixingRule):
@@ -83,7 +103,7 @@ class LaminateMixing(AbstractMixingRule):
         """Anisotropic coefficient, shape (*batch, *grid, d, d), symmetric positive definite."""
         along = _mean(phases, kappa)
         across = 1 / _mean(phases, [1 / k for k in kappa])
-        directions = _directions(_mean(phases, [jnp.log(k) for k in kappa]), spacing)
+        directions = normal_moments(_mean(phases, [jnp.log(k) for k in kappa]), spacing)
         d = len(spacing)
         pairs = list(directions)
         entries = [(across - along) * directions[pair] for pair in pairs]
@@ -93,63 +113,84 @@ class LaminateMixing(AbstractMixingRule):
         rows = [[stacked[pairs.index((min(i, j), max(i, j)))] for j in range(d)] for i in range(d)]
         return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
+    def mix_elastic(self, phases, lame, shear, spacing):
+        """Mandel stiffness of the laminate, shape (*batch, *grid, m, m): plane strain in 2D."""
+        marks = _mean(phases, [jnp.log(m * (l + 2 * m)) for l, m in zip(lame, shear, strict=True)])  # noqa: E741
+        mean = functools.partial(_mean, phases)
+        return laminate_stiffness(mean, lame, shear, normal_moments(marks, spacing, 4), len(spacing))
+
 
 def mix(
     phases: Real[ArrayLike, "..."],
-    kappa: Real[ArrayLike, "..."],
+    kappa: PyTree,
     rule: AbstractMixingRule = LaminateMixing(),  # noqa: B008  (immutable)
     *,
     grid: Grid | None = None,
-) -> Float[Array, "..."]:
-    """Conductivity field of a microstructure, from phase fractions by a mixing rule.
+) -> PyTree:
+    """Coefficient of a microstructure, from phase fractions by a mixing rule.
 
-    A voxel that holds phase j alone gets kappa_j. What a voxel gets that several phases share decides how accurate
-    the recovered parameters are: see the rules, and docs/accuracy.md for the measurements.
+    A voxel that holds phase j alone gets the property of phase j. What a voxel gets that several phases share decides
+    how accurate the recovered parameters are: see the rules, and docs/accuracy.md for the measurements.
 
     Args:
         phases: volume fractions, shape (*batch, *grid, J), >= 0, with sum one. Their dtype is used throughout.
-        kappa: conductivity of each phase, shape (*batch, J) or any batch that broadcasts against that of `phases`, > 0.
+        kappa: conductivity of each phase, shape (*batch, J) or any batch that broadcasts against that of `phases`, > 0;
+            or for elasticity a pair (lame_lambda, shear_modulus) of such arrays, shear > 0, lambda > -2/d shear.
         rule: the mixing rule.
         grid: the voxels of `phases`. Needed unless they are square and two-dimensional.
 
     Returns:
-        Coefficient for `CellProblem`: shape (*batch, *grid) from isotropic rules, (*batch, *grid, d, d) from
-        `LaminateMixing`, in the unit of `kappa`.
+        Field for `CellProblem`, in the unit of `kappa`. Conduction: shape (*batch, *grid) from isotropic rules,
+        (*batch, *grid, d, d) from `LaminateMixing`. Elasticity: a pair of arrays (*batch, *grid) from isotropic rules,
+        Mandel stiffnesses (*batch, *grid, m, m) from `LaminateMixing` (in 2D of plane strain).
 
     Raises:
-        ValueError: at call or trace time, if shapes do not fit. If `kappa` is concrete and not positive; under
-            `jax.jit` that is left to the solver.
+        ValueError: at call or trace time, if shapes do not fit. If concrete properties are not those of a stable
+            material; under `jax.jit` that is left to the solver.
 
     Example:
         >>> phases = nh.LaguerreTessellation(grid, jnp.zeros(3)).sample(jax.random.key(0), (8,))
         >>> nh.mix(phases, jnp.array([1.0, 5.0, 10.0])).shape
         (8, 32, 32, 2, 2)
     """
-    if not isinstance(kappa, jax.core.Tracer):
-        concrete = np.asarray(kappa)  # NumPy, because under `jax.jit` every operation of JAX is traced
-        if not np.all(np.isfinite(concrete) & (concrete > 0)):
-            raise ValueError(f"kappa must be finite and positive; got {concrete}.")
-    phases, kappa = jnp.asarray(phases), jnp.asarray(kappa)
+    d = 2 if grid is None else grid.ndim
+    properties = kappa if isinstance(kappa, tuple | list) else (kappa,)
+    if len(properties) > 2:
+        raise ValueError(f"kappa must be one array, or a pair (lame_lambda, shear_modulus); got {len(properties)}.")
+    if not any(isinstance(part, jax.core.Tracer) for part in properties):
+        _check_stability(properties, d)
+    phases = jnp.asarray(phases)
     if not jnp.issubdtype(phases.dtype, jnp.floating):
         phases = phases.astype(jnp.result_type(float))
-    d = 2 if grid is None else grid.ndim
-    _check(phases, kappa, d, grid)
-    batch = jnp.broadcast_shapes(phases.shape[: -1 - d], kappa.shape[:-1])
-    kappa = kappa.astype(phases.dtype)
-    num = kappa.shape[-1]
+    parts = [jnp.asarray(part).astype(phases.dtype) for part in properties]
+    for part in parts:
+        _check(phases, part, d, grid)
+    batch = jnp.broadcast_shapes(phases.shape[: -1 - d], *(part.shape[:-1] for part in parts))
 
-    def padded(array, shape):
-        return array.reshape((1,) * (len(batch) + d - len(shape)) + shape)
+    def split(array, shape):
+        shape = (1,) * (len(batch) + d - len(shape)) + shape
+        return [array[..., j].reshape(shape) for j in range(array.shape[-1])]
 
-    fractions = [padded(phases[..., j], phases.shape[:-1]) for j in range(num)]
-    properties = [padded(kappa[..., j], kappa.shape[:-1] + (1,) * d) for j in range(num)]
-    spacing = (1.0, 1.0) if grid is None else grid.spacing
-    return _compiled(rule, fractions, properties, spacing)
+    fractions = split(phases, phases.shape[:-1])
+    values = [split(part, part.shape[:-1] + (1,) * d) for part in parts]
+    return _compiled(rule, fractions, values, (1.0, 1.0) if grid is None else grid.spacing)
 
 
 @eqx.filter_jit
 def _compiled(rule, fractions, properties, spacing):
-    return rule(fractions, properties, spacing)
+    if len(properties) == 1:
+        return rule(fractions, properties[0], spacing)
+    return rule.mix_elastic(fractions, *properties, spacing)
+
+
+def _check_stability(properties, d):
+    # NumPy, because under `jax.jit` every operation of JAX is traced.
+    *_, last = concrete = [np.asarray(part) for part in properties]
+    if not np.all(np.isfinite(last) & (last > 0)):
+        name = "kappa" if len(concrete) == 1 else "the shear modulus"
+        raise ValueError(f"{name} must be finite and positive; got {last}.")
+    if len(concrete) == 2 and not np.all(np.isfinite(concrete[0]) & (concrete[0] + 2 * last / d > 0)):
+        raise ValueError(f"lame_lambda must be finite and above -2/{d} of the shear modulus; got {concrete[0]}.")
 
 
 def _mean(phases, values):
@@ -157,36 +198,11 @@ def _mean(phases, values):
     return sum(terms[1:], terms[0])
 
 
-def _directions(values, spacing):
-    """Mean of n n' around each voxel, weighted by |g|, as a dictionary of its components (i, j), i <= j."""
-    d, dtype = len(spacing), values.dtype
-    eps = jnp.asarray(jnp.finfo(dtype).eps, dtype)
-    shape = values.shape[values.ndim - d :]
-    corners = tuple(n + 1 for n in shape)
-    # Barriers keep XLA from computing what several consumers share once more for each of them.
-    padded = jax.lax.optimization_barrier(add_halo(values, d))
-    around = {step: _window(padded, step, corners) for step in itertools.product((0, 1), repeat=d)}
-    gradient = []
-    for i in range(d):
-        terms = [value if step[i] else -value for step, value in around.items()]
-        gradient.append(sum(terms[1:], terms[0]) * jnp.asarray(min(spacing) / spacing[i] / 2 ** (d - 1), dtype))
-    inverse_norm = jax.lax.rsqrt(sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2)
-    moments = {}
-    for i, j in itertools.combinations_with_replacement(range(d), 2):
-        moments[i, j] = gradient[i] * gradient[j] * inverse_norm
-    for key, moment in jax.lax.optimization_barrier(moments).items():
-        terms = [_window(moment, step, shape) for step in itertools.product((0, 1), repeat=d)]
-        mean = sum(terms[1:], terms[0]) / 2**d
-        moments[key] = mean + eps / d if key[0] == key[1] else mean
-    trace = sum((moments[i, i] for i in range(1, d)), moments[0, 0])
-    return {key: moment / trace for key, moment in moments.items()}
-
-
-def _window(padded, step, shape):
-    """The part of the last axes that begins at `step` and has shape `shape`."""
-    lead = padded.ndim - len(shape)
-    stop = (*padded.shape[:lead], *(i + n for i, n in zip(step, shape, strict=True)))
-    return jax.lax.slice(padded, (*(0,) * lead, *step), stop)
+def _of_moduli(mix_one, lame, shear, d):
+    """Lame fields from a rule for single properties, applied to bulk and shear modulus."""
+    bulk = mix_one([l + 2 * m / d for l, m in zip(lame, shear, strict=True)])  # noqa: E741
+    mixed = mix_one(shear)
+    return bulk - 2 * mixed / d, mixed
 
 
 def _check(phases, kappa, d, grid):

@@ -9,6 +9,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..grids import Grid
+from ..meshes import Mesh
+
+# What a cell is divided into: `ndim` is the dimension of space, `shape` that of a scalar field.
+Geometry = Grid | Mesh
 
 
 def as_real_array(field, what: str) -> Array:
@@ -21,9 +25,14 @@ def as_real_array(field, what: str) -> Array:
     return field if jnp.issubdtype(field.dtype, jnp.floating) else field.astype(jnp.result_type(float))
 
 
-def is_tensor_field(shape: tuple[int, ...], grid: Grid, size: int) -> bool:
+def field_axes(grid: Geometry) -> tuple[int, ...]:
+    """The last axes of a field: one for each axis of a grid, one for the elements of a mesh."""
+    return tuple(range(-len(grid.shape), 0))
+
+
+def is_tensor_field(shape: tuple[int, ...], grid: Geometry, size: int) -> bool:
     """Whether an array of this shape is (*batch, *grid, size, size)."""
-    return shape[-2:] == (size, size) and shape[-2 - grid.ndim : -2] == grid.shape
+    return shape[-2:] == (size, size) and shape[-2 - len(grid.shape) : -2] == grid.shape
 
 
 def symmetric_bases(size: int) -> tuple:
@@ -35,9 +44,9 @@ def symmetric_bases(size: int) -> tuple:
     return tuple(map(freeze, bases))
 
 
-def split_components(field: Float[Array, "..."], grid: Grid, size: int):
+def split_components(field: Float[Array, "..."], grid: Geometry, size: int):
     """Components (i, j), i <= j, each (*batch, *grid), and the largest asymmetry of each member, (*batch,)."""
-    d, space = grid.ndim, tuple(range(-grid.ndim, 0))
+    d, space = len(grid.shape), field_axes(grid)
     # One transposition to contiguous components; everything after it is elementwise.
     components = lax.optimization_barrier(jnp.moveaxis(field, (-2, -1), (-d - 2, -d - 1)))
     entry = {(i, j): components[(..., i, j) + d * (slice(None),)] for i in range(size) for j in range(size)}

@@ -1,0 +1,131 @@
+"""Any linear law that is given as a function from gradient to flux, as JAX-FEM problems have it."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ._elasticity import MANDEL_PAIRS, LinearElasticity
+from ._law import AbstractLaw, Coefficients, tensor_coefficients
+from ._tensor_fields import Geometry, as_real_array, field_axes
+
+
+class TensorMapLaw(AbstractLaw):
+    """A linear law given as a function (gradient, *properties) -> flux.
+
+    JAX-FEM writes laws so: `TensorMapLaw(problem.get_tensor_map(), num_components=vec)` uses that of a
+    `jax_fem.problem.Problem`. The gradient and the flux have shape (num_components, d). The field is a tuple with one
+    array (*batch, *grid) for each property; the function sees the scalars of one voxel. Its matrix is found by
+    automatic differentiation, once in each voxel.
+
+    The effective tensor has shape (*batch, m, m): m = d for a potential; Mandel components of strain and stress for a
+    displacement if `symmetric`; otherwise m = num_components d, the gradient row by row.
+
+    Args:
+        tensor_map: the function; linear in the gradient, with a symmetric positive definite matrix. Defined once, so
+            that equal laws are one object: it is part of the hash of the cell.
+        num_components: components of the unknown (`vec` in JAX-FEM).
+        symmetric: the function depends on the symmetric part of the gradient alone. Default: yes for a vector.
+
+    Raises:
+        TypeError, ValueError: at construction or trace time, for arguments or fields that are not as described. A law
+            that is not linear or not symmetric is flagged like a bad coefficient.
+
+    Costs what `LinearElasticity` costs on Mandel fields, and one evaluation of the Jacobian in each voxel.
+    """
+
+    tensor_map: Callable = eqx.field(static=True)
+    components: int = eqx.field(static=True)
+    symmetric: bool = eqx.field(static=True)
+
+    def __init__(self, tensor_map: Callable, *, num_components: int = 1, symmetric: bool | None = None):
+        if not callable(tensor_map):
+            raise TypeError(f"tensor_map must be a function (gradient, *properties) -> flux; got {tensor_map!r}.")
+        if num_components < 1:
+            raise ValueError(f"num_components must be a positive integer; got {num_components}.")
+        self.tensor_map, self.components = tensor_map, int(num_components)
+        self.symmetric = num_components > 1 if symmetric is None else bool(symmetric)
+        if self.symmetric and self.components == 1:
+            raise ValueError("A potential has no symmetric gradient; leave symmetric out.")
+
+    def num_components(self, ndim: int) -> int:
+        """As given."""
+        if self.symmetric and self.components != ndim:
+            raise ValueError(f"A displacement in {ndim} dimensions has {ndim} components; got {self.components}.")
+        return self.components
+
+    def num_loads(self, ndim: int) -> int:
+        """One unit strain for each component of the gradient, or of its symmetric part."""
+        return LinearElasticity().num_loads(ndim) if self.symmetric else self.components * ndim
+
+    @property
+    def symmetric_gradient(self) -> bool:
+        """As given."""
+        return self.symmetric
+
+    def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
+        """Mandel strain, or the gradient row by row."""
+        if self.symmetric:
+            return LinearElasticity().strain_operator(gradients)
+        quads, nodes, _ = gradients.shape
+        identity = np.eye(self.components)
+        return np.einsum("qni,kl->qkinl", gradients, identity).reshape(quads, -1, nodes * self.components)
+
+    def affine(self, points: np.ndarray) -> np.ndarray:
+        """Unknowns of unit strains."""
+        if self.symmetric:
+            return LinearElasticity().affine(points)
+        identity = np.eye(self.components)
+        return np.einsum("ni,kl->kinl", points, identity).reshape(-1, points.shape[0] * self.components)
+
+    def reference_mode(self, ndim: int) -> np.ndarray:
+        """Volumetric for displacements."""
+        return LinearElasticity().reference_mode(ndim) if self.symmetric else super().reference_mode(ndim)
+
+    def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
+        """The matrix of the law in each voxel, from the properties."""
+        fields = field if isinstance(field, tuple | list) else (field,)
+        parts = [as_real_array(part, "one array for each property of the law") for part in fields]
+        d = grid.ndim
+        for part in parts:
+            if part.shape != parts[0].shape or part.shape[-len(grid.shape) :] != grid.shape:
+                raise ValueError(
+                    f"The properties have shapes {[p.shape for p in parts]}; expected one shape (*batch, *grid) with"
+                    f" cell.grid {grid.shape} for all."
+                )
+        basis = jnp.asarray(self._basis(d), parts[0].dtype)
+        probe = jnp.asarray(np.random.default_rng(0).standard_normal((self.components, d)), parts[0].dtype)
+        probe = jnp.tensordot(jnp.tensordot(basis, probe, 2), basis, (0, 0))
+
+        def matrix(*properties):
+            flux = lambda gradient: self.tensor_map(gradient, *properties)  # noqa: E731
+            zero = jnp.zeros_like(probe)
+            # One column for each unit strain.
+            columns = jax.vmap(lambda unit: jax.jvp(flux, (zero,), (unit,))[1])(basis)
+            linear = jnp.tensordot(jnp.tensordot(basis, probe, 2), columns, (0, 0))
+            error = jnp.max(jnp.abs(flux(probe) - linear)) / jnp.max(jnp.abs(linear))
+            return jnp.tensordot(columns, basis, ((1, 2), (1, 2))).T, error
+
+        flat = [part.reshape(-1) for part in parts]
+        matrices, errors = jax.vmap(matrix)(*flat)
+        size = self.num_loads(d)
+        coefficients = tensor_coefficients(matrices.reshape(*parts[0].shape, size, size), grid, self.reference_mode(d))
+        space = field_axes(grid)
+        error = jnp.max(jax.lax.stop_gradient(errors).reshape(parts[0].shape), axis=space)
+        linear = error <= float(jnp.finfo(error.dtype).eps) ** 0.5
+        return eqx.tree_at(lambda c: c.valid, coefficients, coefficients.valid & linear)
+
+    def _basis(self, d):
+        """Gradients of unit strains, shape (m, components, d), orthonormal."""
+        if not self.symmetric:
+            return np.eye(self.components * d).reshape(-1, self.components, d)
+        self.num_components(d)
+        basis = np.zeros((self.num_loads(d), d, d))
+        for unit, (i, j) in zip(basis, MANDEL_PAIRS[d], strict=True):
+            unit[i, j] += 0.5
+            unit[j, i] += 0.5
+            unit /= np.linalg.norm(unit)
+        return basis
