@@ -24,6 +24,7 @@ LEVELS = {
     "_results": 0,
     "tensors": 1,
     "grids": 1,
+    "meshes": 1,
     "homogenization": 2,
     "descriptors": 2,
     "clouds": 2,  # how tensors become the points that a divergence takes: neither knows the other

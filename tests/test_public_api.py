@@ -18,6 +18,7 @@ TOP_LEVEL = {
     "mandel_to_voigt", "mix", "phases_from_labels", "plot_cloud", "plot_convergence", "plot_field", "plot_image",
     "plot_local_fields", "reuss_bound", "save_image", "save_specimens", "segment", "self_consistent", "solve_cell",
     "voigt_bound", "voigt_to_mandel", "young_from_lame",
+    "Mesh", "load_mesh",
     "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
 }  # fmt: skip
 NAMESPACES = {

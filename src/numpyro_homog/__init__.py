@@ -52,6 +52,8 @@ from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult
 from .io import load_specimens as load_specimens
 from .io import save_specimens as save_specimens
+from .meshes import Mesh as Mesh
+from .meshes import load_mesh as load_mesh
 from .plots import plot_cloud as plot_cloud
 from .plots import plot_convergence as plot_convergence
 from .plots import plot_field as plot_field

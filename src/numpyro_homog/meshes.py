@@ -132,7 +132,7 @@ class Mesh:
 
 
 def load_mesh(path: str | os.PathLike) -> Mesh:
-    """Mesh of a file that meshio reads: Gmsh (.msh), VTK (.vtu, .vtk), Abaqus (.inp), XDMF, MED and others.
+    """Mesh of a file that meshio reads: Gmsh, VTK (.vtu), Abaqus, XDMF, MED and others.
 
     Of the elements of the file those of the highest dimension are kept, and their nodes. The phase of an element is its
     tag (in Gmsh the physical group, else the geometrical entity; or a field named "phase" or "label"); `labels` counts

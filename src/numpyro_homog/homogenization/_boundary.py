@@ -7,8 +7,10 @@ import equinox as eqx
 import numpy as np
 
 from ..grids import Grid
+from ..meshes import Mesh
 from ._box_reference import BoxReference, box_reference
 from ._law import AbstractLaw
+from ._mesh_nodes import faces, periodic_numbers
 from ._operator import voxel_operator
 from ._preconditioner import FourierReference, reference_modes
 from ._tensor_fields import freeze
@@ -27,6 +29,15 @@ class AbstractBoundary(eqx.Module):
     def extra_nodes(self) -> int:
         """Nodes along each axis in excess of voxels: 0 if opposite faces share their nodes, 1 if not."""
 
+    @property
+    def free(self) -> bool:
+        """Whether faces are free, and the corrector has zero mean gradient instead; default: no."""
+        return False
+
+    @abc.abstractmethod
+    def numbers(self, mesh: Mesh) -> np.ndarray:
+        """Number of the unknown at each point of a mesh, shape (num_points,), or -1 where the corrector vanishes."""
+
     @abc.abstractmethod
     def reference(self, grid: Grid, law: AbstractLaw) -> FourierReference | BoxReference:
         """Inverse of the reference medium of `law` on the space."""
@@ -39,6 +50,10 @@ class Periodic(AbstractBoundary):
     def extra_nodes(self) -> int:
         """Opposite faces share their nodes."""
         return 0
+
+    def numbers(self, mesh: Mesh) -> np.ndarray:
+        """Opposite faces share their nodes; raises ValueError if these do not match."""
+        return periodic_numbers(mesh)
 
     def reference(self, grid: Grid, law: AbstractLaw) -> FourierReference:
         """By Fourier transform."""
@@ -60,6 +75,11 @@ class Affine(AbstractBoundary):
         """Opposite faces share their nodes: both are zero."""
         return 0
 
+    def numbers(self, mesh: Mesh) -> np.ndarray:
+        """Nodes inside of the box."""
+        inner = ~np.any(np.logical_or(*faces(mesh)), axis=1)
+        return np.where(inner, np.cumsum(inner) - 1, -1)
+
     def reference(self, grid: Grid, law: AbstractLaw) -> BoxReference:
         """By one-dimensional eigenvectors that vanish at the ends."""
         return _box(grid, law, True)
@@ -80,6 +100,15 @@ class UniformFlux(AbstractBoundary):
     def extra_nodes(self) -> int:
         """Opposite faces are independent."""
         return 1
+
+    @property
+    def free(self) -> bool:
+        """Faces are free."""
+        return True
+
+    def numbers(self, mesh: Mesh) -> np.ndarray:
+        """All nodes."""
+        return np.arange(mesh.num_points)
 
     def reference(self, grid: Grid, law: AbstractLaw) -> BoxReference:
         """By one-dimensional eigenvectors with free ends, on the fields of zero mean gradient."""

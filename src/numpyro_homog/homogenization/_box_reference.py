@@ -82,12 +82,7 @@ def box_reference(grid: Grid, *, clamped: bool, symmetric: bool) -> BoxReference
         clamped: fields vanish at the faces (and the nodes of opposite faces are one); otherwise faces are free, and
             fields have zero mean gradient.
         symmetric: the law sees the symmetric gradient alone. The reference is then half the Laplacian, which is below
-            the energy of clamped fields; for free faces Korn's inequality adds a factor.
-
-    References:
-        Horgan and Payne, Arch. Rational Mech. Anal. 82 (1983) 165; Costabel and Dauge, Arch. Rational Mech. Anal. 217
-        (2015) 873: Korn's constant of a rectangle is at most 2 / sin(angle / 2)^2 with the angle between the diagonal
-        and the longer edge. In three dimensions the same value is used, without proof.
+            the energy of clamped fields; for free faces Korn's inequality adds `korn_factor`.
     """
     pairs = [_one_dimensional(n, h) for n, h in zip(grid.shape, grid.spacing, strict=True)]
     solved = [_eigenpairs(stiffness, mass, clamped) for stiffness, mass in pairs]
@@ -108,9 +103,18 @@ def box_reference(grid: Grid, *, clamped: bool, symmetric: bool) -> BoxReference
             ends[[0, -1]] = -1.0, 1.0
             functional = np.multiply.outer(functional, ends if other == axis else mass.sum(axis=1))
         gradients.append(functional / math.prod(grid.lengths))
-    angle = math.atan(min(grid.lengths) / max(grid.lengths))
-    korn = math.sin(angle / 2) ** 2 if symmetric and grid.ndim > 1 else 1.0
-    return BoxReference(vectors, inverse, np.array(gradients), korn)
+    return BoxReference(vectors, inverse, np.array(gradients), korn_factor(grid.lengths) if symmetric else 1.0)
+
+
+def korn_factor(lengths: tuple[float, ...]) -> float:
+    """Least energy of the symmetric gradient relative to half the Laplacian, on fields of zero mean gradient of a box.
+
+    References:
+        Horgan and Payne, Arch. Rational Mech. Anal. 82 (1983) 165; Costabel and Dauge, Arch. Rational Mech. Anal. 217
+        (2015) 873: Korn's constant of a rectangle is at most 2 / sin(angle / 2)^2 with the angle between the diagonal
+        and the longer edge. In three dimensions the same value is used, without proof.
+    """
+    return math.sin(math.atan(min(lengths) / max(lengths)) / 2) ** 2 if len(lengths) > 1 else 1.0
 
 
 def _one_dimensional(num, spacing):

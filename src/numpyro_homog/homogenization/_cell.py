@@ -1,4 +1,4 @@
-"""Finite-element cell problems on voxel grids."""
+"""Finite-element cell problems on voxel grids and meshes."""
 
 import math
 
@@ -10,23 +10,27 @@ from jaxtyping import Array, Float, PyTree
 
 from .._results import RESULTS
 from ..grids import Grid
+from ..meshes import Mesh
 from ._boundary import AbstractBoundary
 from ._effective import AbstractCell
 from ._host import is_traced, map_slices
 from ._law import AbstractLaw
 from ._primal_dual import AbstractDiscretization, Primal
 from ._solve import VOXELS_PER_CHUNK, Discretization, assemble, corrector, energy_tensor
+from ._space import check_mesh, work
+from ._tensor_fields import Geometry
 
 
 class CellProblem(AbstractCell):
-    """The cell problem div(C (e_m + grad w_m)) = 0 for unit strains e_m, on voxels.
+    """The cell problem div(C (e_m + grad w_m)) = 0 for unit strains e_m, on a grid or mesh.
 
-    Elements are multilinear, with one coefficient (a scalar or a tensor) in each voxel.
+    On a grid elements are multilinear, on a `Mesh` what it says; there is one coefficient (a scalar or a tensor) in
+    each voxel or element.
 
     A cell problem is static: hashable, without arrays, free to close over or to pass through `jax.jit`.
 
     Args:
-        grid: voxels of the cell.
+        grid: voxels of the cell, or a `Mesh` in their place.
         law: the constitutive law, for example `Conductivity()`.
         boundary: the boundary condition of the corrector, for example `Periodic()`.
         tolerance: admissible relative error of each diagonal entry of the effective tensor with respect to the exact
@@ -52,7 +56,7 @@ class CellProblem(AbstractCell):
         (10, 2, 2)
     """
 
-    grid: Grid = eqx.field(static=True)
+    grid: Geometry = eqx.field(static=True)
     law: AbstractLaw = eqx.field(static=True)
     boundary: AbstractBoundary = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
@@ -70,7 +74,7 @@ class CellProblem(AbstractCell):
         discretization=Primal(),  # noqa: B008  (immutable)
     ):
         for value, kind, what in (
-            (grid, Grid, "a Grid"),
+            (grid, Grid | Mesh, "a Grid or a Mesh"),
             (law, AbstractLaw, "a law such as Conductivity()"),
             (boundary, AbstractBoundary, "a boundary condition such as Periodic()"),
             (discretization, AbstractDiscretization, "discretization=Primal() or PrimalDual()"),
@@ -82,6 +86,8 @@ class CellProblem(AbstractCell):
         if max_iterations < 1 or int(max_iterations) != max_iterations:
             raise ValueError(f"max_iterations must be a positive integer; got {max_iterations}.")
         discretization.check(grid, law, boundary)
+        if isinstance(grid, Mesh):
+            check_mesh(grid, boundary)
         self.grid, self.law, self.boundary, self.discretization = grid, law, boundary, discretization
         self.tolerance, self.max_iterations = float(tolerance), int(max_iterations)
 
@@ -99,7 +105,7 @@ def evaluate(cell: CellProblem, field: PyTree, *, throw: bool, progress: bool = 
         effective, result = _compute_effective(cell, field)
     else:
         batch = jax.eval_shape(lambda x: cell.law.coefficients(x, cell.grid), field).batch
-        smallest = 2 * VOXELS_PER_CHUNK // cell.grid.num_voxels
+        smallest = 2 * VOXELS_PER_CHUNK // work(cell.grid, cell.law)
         effective, result = map_slices(_compute_effective, cell, field, batch, smallest=smallest, progress=progress)
     return _raise_if_failed(effective, result) if throw else effective
 
@@ -110,7 +116,8 @@ class CellSolution(eqx.Module):
     Attributes:
         effective: effective tensors, shape (*batch, m, m), in the unit of the field.
         corrector: w_m, shape (*batch, m, *grid), zero mean, in the unit of length times the unit strain; value [i]
-            sits at the first corner of voxel i. The whole unknown of load case m is x_m + w_m.
+            sits at the first corner of voxel i. On a mesh it has shape (*batch, m, num_points). The whole unknown of
+            load case m is x_m + w_m.
         result: `RESULTS` of each member, shape (*batch,).
         stats: "iterations", "residual" (relative to the load, in the norm of the preconditioner) and "error" (certified
             relative error of the diagonal of the tensor), each of shape (*batch, m).
@@ -169,6 +176,7 @@ def _solve_cell(cell, field):
     problem, coefficients, batch = _discretize(cell, field)
     solution, diagnostics = corrector(problem, coefficients)
     effective = assemble(problem, coefficients.values, solution)
+    solution = problem.space.on_nodes(solution)
     result = _result(problem, coefficients, diagnostics)
     if problem.law.num_components(cell.grid.ndim) == 1:
         solution = jnp.squeeze(solution, axis=2)

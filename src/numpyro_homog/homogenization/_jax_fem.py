@@ -1,4 +1,4 @@
-"""The only file that imports jax_fem: reference elements for voxel grids."""
+"""The only file that imports jax_fem: elements of voxel grids and of meshes."""
 
 import contextlib
 import functools
@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+
+from ..meshes import Mesh
 
 _VOXELS = {2: "QUAD4", 3: "HEX8"}
 
@@ -43,6 +45,46 @@ def voxel_element(spacing: tuple[float, ...]) -> VoxelElement:
         mesh = generate_mesh.Mesh(corners * np.array(spacing), np.arange(2**ndim)[None], ele_type=ele_type)
         element = fe.FiniteElement(mesh, vec=1, dim=ndim, ele_type=ele_type, gauss_order=2, dirichlet_bc_info=None)
         return VoxelElement(np.array(element.shape_grads[0]), np.array(element.JxW[0]), corners)
+
+
+class MeshElements(NamedTuple):
+    """Shape-function gradients and quadrature of all elements of a mesh.
+
+    Attributes:
+        gradients: physical gradients at the quadrature points, shape (elements, quads, nodes, ndim).
+        weights: quadrature weights times the determinant of the Jacobian, shape (elements, quads); they sum to the
+            volume of an element, or minus it for the mirror image of the reference element.
+        facets: nodes of each facet (edge in 2D, face in 3D) of an element, shape (facets, nodes of a facet).
+    """
+
+    gradients: np.ndarray
+    weights: np.ndarray
+    facets: np.ndarray
+
+
+@functools.lru_cache(maxsize=8)
+def mesh_elements(mesh: Mesh) -> MeshElements:
+    """Isoparametric elements of a mesh, with the shape functions and the quadrature of JAX-FEM.
+
+    The serendipity functions of JAX-FEM (QUAD8, HEX20) belong to means over edges; here they belong to the values in
+    the middle of edges, as meshes have them. Second-order elements are integrated with more points than JAX-FEM takes
+    unasked: it would underintegrate QUAD8 and HEX20, and curved elements.
+    """
+    with _quiet_jax_fem() as jax_fem:
+        basis, kind = jax_fem("basis"), mesh.element_type
+        family, cell, _, order, degree, positions = basis.get_elements(kind)
+        exactness = 4 if degree == 2 else order
+        _, slopes, weights = basis.get_shape_vals_and_grads(kind, exactness)
+        on_facets = basis.get_face_shape_vals_and_grads(kind, 2)[0]
+        nodes = basis.basix.create_element(basis.basix.ElementFamily.P, cell, degree).points[positions]
+        values = basis.basix.create_element(family, cell, degree).tabulate(0, nodes)[0][:, positions, 0]
+    slopes = np.einsum("qai,ab->qbi", slopes, np.linalg.inv(values))
+    jacobian = np.einsum("eax,qai->eqxi", mesh.points[mesh.elements], slopes)
+    determinants = np.linalg.det(jacobian)
+    invertible = np.where((determinants == 0)[..., None, None], np.eye(mesh.ndim), jacobian)
+    gradients = np.einsum("qai,eqix->eqax", slopes, np.linalg.inv(invertible))
+    facets = np.array([np.flatnonzero(np.abs(part).max(axis=0) > 1e-10) for part in on_facets])
+    return MeshElements(gradients, determinants * weights, facets)
 
 
 def _corner_order(basis, ele_type):

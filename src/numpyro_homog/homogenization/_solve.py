@@ -9,12 +9,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..grids import Grid
 from ._batching import map_in_chunks
 from ._boundary import AbstractBoundary
 from ._conjugate_gradients import Iterations, certified_solution, conjugate_gradients
 from ._law import AbstractLaw, Coefficients
-from ._operator import VoxelOperator, load_pairs, pad_coefficients, voxel_operator
+from ._mesh_operator import MeshOperator
+from ._operator import load_pairs
+from ._space import VoxelSpace, discrete_space, work
+from ._tensor_fields import Geometry
 
 VOXELS_PER_CHUNK = 16384
 
@@ -22,7 +24,7 @@ VOXELS_PER_CHUNK = 16384
 class Discretization(NamedTuple):
     """What a cell problem needs to be solved; hashable, so that it can be a static argument."""
 
-    grid: Grid
+    geometry: Geometry
     law: AbstractLaw
     boundary: AbstractBoundary
     bases: tuple
@@ -30,32 +32,12 @@ class Discretization(NamedTuple):
     max_iterations: int
 
     @property
-    def operator(self) -> VoxelOperator:
-        return _operator(self.grid, self.law, self.bases)
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        """Number of nodes along each axis."""
-        return tuple(n + self.boundary.extra_nodes for n in self.grid.shape)
-
-    def pad(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Coefficients as the operator takes them; a layer without stiffness parts faces that share no nodes."""
-        if self.boundary.extra_nodes:
-            widths = [(0, 0)] * (values.ndim - self.grid.ndim) + [(0, self.boundary.extra_nodes)] * self.grid.ndim
-            values = jnp.pad(values, widths)
-        return pad_coefficients(values)
-
-    def strain_energies(self, solution: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`VoxelOperator.strain_energies` of the voxels of the grid."""
-        energies = self.operator.strain_energies(solution)
-        return energies[(..., *(slice(n) for n in self.grid.shape))]
+    def space(self) -> VoxelSpace | MeshOperator:
+        return discrete_space(self.geometry, self.law, self.boundary, self.bases)
 
     @property
     def chunk(self) -> int:
-        return max(1, VOXELS_PER_CHUNK // self.grid.num_voxels)
-
-
-_operator = functools.lru_cache(maxsize=64)(voxel_operator)
+        return max(1, VOXELS_PER_CHUNK // work(self.geometry, self.law))
 
 
 class Diagnostics(NamedTuple):
@@ -100,7 +82,7 @@ def _sensitivities(problem: Discretization, coefficients: Coefficients):
 
     def solve(members):
         iterations, error = _iterate(problem, members)
-        energies = problem.strain_energies(iterations.solution)
+        energies = problem.space.strain_energies(iterations.solution)
         return _contract(problem, members.values, energies), energies, _diagnostics(iterations, error)
 
     return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
@@ -110,7 +92,7 @@ def _sensitivities(problem: Discretization, coefficients: Coefficients):
 def _sensitivities_jvp(problem, primals, tangents):
     def through_corrector(coefficients):
         solution, diagnostics = corrector(problem, coefficients)
-        energies = problem.strain_energies(solution)
+        energies = problem.space.strain_energies(solution)
         return _contract(problem, coefficients.values, energies), energies, diagnostics
 
     return jax.jvp(through_corrector, primals, tangents)
@@ -131,11 +113,11 @@ def corrector(problem: Discretization, coefficients: Coefficients):
 def _corrector_jvp(problem, primals, tangents):
     (coefficients,), (direction,) = primals, tangents
     solution, diagnostics = corrector(problem, coefficients)
-    halo = problem.pad(coefficients.values)
-    operator = problem.operator
+    space = problem.space
+    prepared = space.prepare(coefficients.values)
 
     def unbalanced(values):
-        return -operator.apply(problem.pad(values), solution, strained=True)
+        return -space.apply(space.prepare(values), solution, strained=True)
 
     def solve(_, load):
         def run(members):
@@ -145,46 +127,46 @@ def _corrector_jvp(problem, primals, tangents):
         return map_in_chunks(run, arguments, _contrast(coefficients), problem.chunk)
 
     _, load = jax.jvp(unbalanced, (coefficients.values,), (direction.values,))
-    tangent = lax.custom_linear_solve(lambda u: operator.apply(halo, u), load, solve, symmetric=True)
+    tangent = lax.custom_linear_solve(lambda u: space.apply(prepared, u), load, solve, symmetric=True)
     return (solution, diagnostics), (tangent, _zero_tangents(diagnostics))
 
 
 def assemble(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
     """Energy of the correctors: effective tensors, shape (batch, m, m)."""
-    return _contract(problem, values, problem.strain_energies(solution))
+    return _contract(problem, values, problem.space.strain_energies(solution))
 
 
 def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
     """Solve one chunk for all unit strains; also the certified relative error, shape (batch, loads)."""
-    operator = problem.operator
+    space = problem.space
     values, contrast = _normalize(coefficients)
-    halo = problem.pad(values)
-    mean = jnp.mean(values, axis=tuple(range(2, values.ndim)))
+    prepared = space.prepare(values)
+    mean = space.mean(values)
     diagonals = jnp.asarray(np.array(problem.bases).diagonal(axis1=1, axis2=2), mean.dtype)
     voigt = jnp.dot(mean, diagonals, precision=lax.Precision.HIGHEST)
 
     def stiffness(energy):
-        return voigt - energy / operator.volume
+        return voigt - energy / space.volume
 
     def allowance(energy):
-        return problem.tolerance * operator.volume * stiffness(energy)
+        return problem.tolerance * space.volume * stiffness(energy)
 
     precondition = _preconditioner(problem, coefficients)
-    solve = _solver(problem, halo, precondition, allowance)
+    solve = _solver(problem, prepared, precondition, allowance)
     active = jnp.broadcast_to(coefficients.valid[:, None], voigt.shape)
     # Rounding lets the recurrence drift by about eps * contrast; below this limit that is beyond notice.
     drift = float(jnp.finfo(values.dtype).eps) * contrast
     iterations = certified_solution(
         solve,
-        lambda solution: -operator.apply(halo, solution, strained=True),
+        lambda solution: -space.apply(prepared, solution, strained=True),
         precondition,
-        operator.load(halo, problem.nodes),
-        jnp.full_like(contrast, problem.boundary.reference(problem.grid, problem.law).least),
+        space.load(prepared),
+        jnp.full_like(contrast, problem.space.inverse.least),
         active,
         active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
         allowance,
     )
-    return iterations, iterations.bound / operator.volume / stiffness(iterations.energy)
+    return iterations, iterations.bound / space.volume / stiffness(iterations.energy)
 
 
 def _iterate_derivative(problem, coefficients, load) -> Iterations:
@@ -194,7 +176,7 @@ def _iterate_derivative(problem, coefficients, load) -> Iterations:
     scale = lax.expand_dims(coefficients.least, tuple(range(1, load.ndim)))
     active = jnp.broadcast_to(coefficients.valid[:, None], load.shape[:2])
     precondition = _preconditioner(problem, coefficients)
-    solve = _solver(problem, problem.pad(values), precondition, lambda energy: accuracy * energy)
+    solve = _solver(problem, problem.space.prepare(values), precondition, lambda energy: accuracy * energy)
     return solve(load / jnp.where(coefficients.valid.reshape(scale.shape), scale, 1), active)
 
 
@@ -205,13 +187,13 @@ def _normalize(coefficients):
     return values, jnp.where(coefficients.valid, coefficients.greatest / least, 1)
 
 
-def _solver(problem, halo, precondition, allowance):
+def _solver(problem, prepared, precondition, allowance):
     def solve(load, active, energy=None):
         return conjugate_gradients(
-            lambda u: problem.operator.apply(halo, u),
+            lambda u: problem.space.apply(prepared, u),
             precondition,
             load,
-            jnp.full(load.shape[0], problem.boundary.reference(problem.grid, problem.law).least, load.dtype),
+            jnp.full(load.shape[0], problem.space.inverse.least, load.dtype),
             active,
             allowance,
             problem.max_iterations,
@@ -222,15 +204,15 @@ def _solver(problem, halo, precondition, allowance):
 
 
 def _preconditioner(problem, coefficients):
-    return problem.boundary.reference(problem.grid, problem.law).preconditioner(lax.stop_gradient(coefficients.ratio))
+    return problem.space.inverse.preconditioner(lax.stop_gradient(coefficients.ratio))
 
 
 def _contract(problem, values, energies):
     """Tensors sum_c sum_voxels values_c energies_c, shape (batch, m, m)."""
     axes = tuple(range(1, values.ndim))
-    pairs = load_pairs(len(problem.operator.affine))
+    pairs = load_pairs(problem.space.num_loads)
     entries = {pair: jnp.sum(values * energies[:, :, p], axis=axes) for p, pair in enumerate(pairs)}
-    size = range(len(problem.operator.affine))
+    size = range(problem.space.num_loads)
     rows = [jnp.stack([entries[min(m, n), max(m, n)] for n in size], axis=-1) for m in size]
     return jnp.stack(rows, axis=-2)
 
