@@ -45,3 +45,13 @@ def measured(model, truth, num_specimens, seed=123):
     """Data {"K_eff": ...} that the model simulates at `truth`."""
     population = Population(model, ["K_eff"], (num_specimens,))
     return jax.jit(lambda key: population.simulate(truth, key))(jax.random.key(seed))
+
+
+def shifted(num_specimens):
+    """Two parameters that act as their sum, and one that acts."""
+    a = numpyro.sample("a", dist.Normal(0.0, 0.5))
+    b = numpyro.sample("b", dist.Normal(0.0, 0.5))
+    spread = numpyro.sample("spread", dist.LogNormal(-1.0, 0.3))
+    with numpyro.plate("specimens", num_specimens):
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        numpyro.deterministic("y", a + b + spread * z)

@@ -98,10 +98,11 @@ kernel = NUTS(
     step_size=0.5,
     inverse_mass_matrix={("delay", "kappa_base"): jnp.asarray(covariance + 0.05 * np.diag(np.diag(covariance)))},
     dense_mass=[("delay", "kappa_base")],
+    adapt_mass_matrix=False,  # the fit knows the shape better than a short warm-up could learn it
     target_accept_prob=0.8,
-    max_tree_depth=3 if FAST else 6,
+    max_tree_depth=3 if FAST else 5,
 )
-num_warmup, num_samples, num_specimens = (40, 40, 200) if FAST else (100, 300, 400)
+num_warmup, num_samples, num_specimens = (30, 30, 100) if FAST else (75, 250, 400)
 mcmc = MCMC(
     kernel,
     num_warmup=num_warmup,

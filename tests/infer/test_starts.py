@@ -1,0 +1,122 @@
+"""Which starts of MinimumDistance are tried and trusted, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from estimator_models import laminates, shifted
+
+import numpyro_homog as nh
+from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
+from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance
+from numpyro_homog.infer._problem import Costs
+
+KEY = jax.random.key(0)
+DIVERGENCE = SlicedWasserstein(12)
+
+
+class NoSquares(AbstractDivergence):
+    """Distance of the means."""
+
+    def __call__(self, x, y, *, rng_key):
+        return jnp.sum(jnp.abs(x.mean(0) - y.mean(0)))
+
+
+def test_far_above_the_noise_floor_another_round_of_starts_follows():
+    """Two clusters are no normal distribution, whatever its parameters."""
+    y = np.concatenate([np.linspace(-0.1, 0.1, 100), np.linspace(9.9, 10.1, 100)])
+    optimizer = LevenbergMarquardt(max_rounds=2)
+    fit = MinimumDistance(shifted, {"y": y}, DIVERGENCE, optimizer).run(KEY, 200, num_starts=1, progress=False)
+    assert fit.losses.shape[0] == (2 if fit.loss > 3 * fit.noise_floor else 1)
+    assert sorted(start for basin in fit.basins for start in basin.starts) == list(range(fit.losses.shape[0]))
+    assert fit.losses.shape[0] == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_basin_that_one_start_alone_has_found_is_not_trusted(seed):
+    optimizer = LevenbergMarquardt(max_rounds=3)
+    y = np.random.default_rng(seed).standard_normal(200)
+
+    def model(num_specimens):
+        angle = numpyro.sample("angle", dist.Normal(0.0, 3.0))  # many minima of unequal depth
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+            numpyro.deterministic("y", z + jnp.cos(angle * 3) * 0.3 + 0.05 * angle**2)
+
+    fit = MinimumDistance(model, {"y": y}, DIVERGENCE, optimizer).run(
+        jax.random.key(seed), 200, num_starts=2, progress=False
+    )
+    assert len(fit.basins[0].starts) > 1 or fit.losses.shape[0] == 6
+
+
+def test_all_starts_failing_is_an_error_with_advice():
+    def model(num_specimens):
+        kappa = numpyro.sample("kappa", dist.Normal(-50.0, 1.0))  # negative conductivities
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
+            nh.homogenize("K_eff", nh.CheckerboardCell(), kappa + z)
+
+    tensors = jnp.eye(2) * (1 + jax.random.uniform(KEY, (20, 1, 1)))
+    with pytest.warns(UserWarning, match="without spread"):
+        estimator = MinimumDistance(model, {"K_eff": tensors}, DIVERGENCE)
+    with pytest.raises(RuntimeError, match=r"All 6 starts failed.*kappa"):
+        estimator.run(KEY, 20, num_starts=2, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.ones((1, 1, 1)), "one specimen"),
+        (np.ones((5, 1, 1)), "identical"),
+        (np.full((5, 1, 1), np.nan), "not finite"),
+    ],
+)
+def test_degenerate_data_are_refused_at_construction(data, message):
+    with pytest.raises(ValueError, match=message):
+        MinimumDistance(laminates, {"K_eff": data}, DIVERGENCE)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ({"K_off": np.arange(4.0)}, {}, "K_off"),
+        ({"K_eff": np.arange(4.0)}, {}, "shape"),
+        ({"K_eff": np.arange(4.0).reshape(4, 1, 1)}, {"num_starts": 0}, "num_starts"),
+    ],
+)
+def test_wrong_runs_are_refused_before_compilation(data, options, message, monkeypatch):
+    monkeypatch.setattr(Costs, "compiled", lambda *args: pytest.fail("compiled"))
+    with pytest.raises(ValueError, match=message):
+        MinimumDistance(laminates, data, DIVERGENCE).run(KEY, 10, progress=False, **options)
+
+
+def test_sites_without_a_derivative_are_refused():
+    def model(num_specimens):
+        alpha = numpyro.sample("alpha", dist.Normal(0.0, 1.0))
+        with numpyro.plate("specimens", num_specimens):
+            kind = numpyro.sample("kind", dist.Bernoulli(logits=alpha))
+            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+            numpyro.deterministic("y", z + kind)
+
+    with pytest.raises(ValueError, match=r"'kind': \['alpha'\]"):
+        MinimumDistance(model, {"y": np.arange(4.0)}, DIVERGENCE).run(KEY, 10, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "optimizer", "options", "message"),
+    [
+        (NoSquares(), None, {}, "sum of squares"),
+        (NoSquares(), LevenbergMarquardt(), {}, "sum of squares"),
+        (DIVERGENCE, None, {"num_steps": 10}, "optax"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(divergence, optimizer, options, message):
+    with pytest.raises(ValueError, match=message):
+        MinimumDistance(laminates, {"K_eff": np.arange(4.0)}, divergence, optimizer, **options)
+
+
+def test_a_function_is_no_divergence():
+    with pytest.raises(Exception, match="divergence"):
+        MinimumDistance(laminates, {"K_eff": np.arange(4.0)}, lambda x, y: 0.0)
