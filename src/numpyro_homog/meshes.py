@@ -5,7 +5,6 @@ import os
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 # Space dimension and nodes of an element, and the name that meshio has for it.
 _ELEMENTS = {
@@ -59,7 +58,7 @@ class Mesh:
         ((2,), (1.0, 1.0))
     """
 
-    def __init__(self, points: ArrayLike, elements: ArrayLike, element_type: str, *, labels: ArrayLike | None = None):
+    def __init__(self, points, elements, element_type: str, *, labels=None):
         if element_type not in _ELEMENTS:
             raise ValueError(f"Mesh knows the element types {', '.join(_ELEMENTS)}; got {element_type!r}.")
         ndim, num_nodes, _ = _ELEMENTS[element_type]
