@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import solve_report  # noqa: E402
 from benchmarks.machine import describe_machine  # noqa: E402
 from benchmarks.peers.client import Worker  # noqa: E402
+from benchmarks.rounds import run_rounds, say  # noqa: E402
 
 SEED = 20261
 PACKAGES = ("numpyro-homog", "jax", "jaxlib", "jax-fem", "scikit-fem", "scipy", "numpy", "petsc4py")
@@ -89,22 +90,7 @@ def requests(case: Case, round_index: int, workers: dict):
                 yield f"{dtype} {tolerance:g} {operation}", dtype, operation, arguments
 
 
-def run_rounds(chosen, workers, num_rounds: int, say) -> dict:
-    """Seconds per cell: case name -> key -> list over rounds (and members) of readings."""
-    readings = {case.name: {} for case in chosen}
-    for round_index in range(-1, num_rounds):
-        start = time.perf_counter()
-        for case in chosen:
-            for key, worker, operation, arguments in requests(case, round_index, workers):
-                answer = workers[worker].ask(operation, cells=case.recipe, **arguments)
-                if round_index >= 0:
-                    readings[case.name].setdefault(key, []).extend(answer["seconds"])
-        took = time.perf_counter() - start
-        say("compiled and warmed up" if round_index < 0 else f"round {round_index + 1} of {num_rounds}", took)
-    return readings
-
-
-def measure_errors(chosen, workers, say) -> dict:
+def measure_errors(chosen, workers) -> dict:
     """Tensors and gradients of ours against the direct solve of scikit-fem, in 64 bit."""
     errors = {}
     if "scikit_fem" not in workers:
@@ -123,7 +109,7 @@ def measure_errors(chosen, workers, say) -> dict:
                 if "gradient" in ours:
                     entry["gradient"] = solve_report.gradient_error(ours["gradient"], reference["gradient"])
                 errors.setdefault(case.name, {})[f"{dtype} {tolerance:g}"] = entry
-        say(f"errors of {case.name}", None)
+        say(f"errors of {case.name}")
     return errors
 
 
@@ -162,18 +148,15 @@ def main() -> None:
     headline, *others = cases(arguments.quick)
     chosen = [headline, *(case for case in others if arguments.only in case.name)]
 
-    def say(what, seconds):
-        print(f"  {what}" + ("" if seconds is None else f" ({seconds:.1f} s)"), file=sys.stderr, flush=True)
-
     record = {"machine": describe_machine(PACKAGES), "quick": arguments.quick, "seed": SEED, "headline": headline.name}
     record["cases"] = {
         case.name: {"n": case.n, "contrast": case.contrast, "num_cells": case.num_cells} for case in chosen
     }
     with ExitStack() as stack:
         workers = start_workers(stack, arguments.solvers)
-        readings = run_rounds(chosen, workers, num_rounds, say)
+        readings, _ = run_rounds(chosen, requests, workers, num_rounds)
         record["seconds_per_cell"] = solve_report.summarise(readings)
-        record["errors"] = measure_errors(chosen, workers, say)
+        record["errors"] = measure_errors(chosen, workers)
         if "float32" in workers:
             record["iterations"] = {
                 case.name: {

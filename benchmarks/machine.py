@@ -28,7 +28,8 @@ def _commit() -> str:
         return "unknown"
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Version of an installed distribution, None without it."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -48,6 +49,6 @@ def describe_machine(packages) -> dict:
         "load_at_start": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "platform": platform.system(),
-        "versions": {package: _version(package) for package in packages},
+        "versions": {package: version(package) for package in packages},
         "commit": _commit(),
     }

@@ -31,7 +31,7 @@ def tensor_error(ours, reference) -> float:
 def gradient_error(ours, reference) -> float:
     """Largest relative 2-norm error of a member's voxel gradient."""
     ours, reference = np.asarray(ours), np.asarray(reference)
-    error, size = (np.linalg.norm(array, axis=(1, 2)) for array in (ours - reference, reference))
+    error, size = (np.linalg.norm(array.reshape(len(array), -1), axis=1) for array in (ours - reference, reference))
     return float(np.max(error / size))
 
 

@@ -2,34 +2,47 @@
 
 import numpy as np
 
-#: weights of the scalar whose gradient is timed, ``sum(WEIGHTS * A)``
-WEIGHTS = np.array([[1.0, 0.3], [0.3, 0.7]])
+#: Poisson's ratio of every phase of an elastic cell, whose field is Young's modulus
+POISSON = 0.3
 
 
-def voronoi_cells(num_cells: int, n: int, contrast, seed: int, num_phases: int = 3) -> np.ndarray:
-    """Conductivities of periodic Voronoi cells, the same geometry for any ``n``.
+def weights(size: int) -> np.ndarray:
+    """Weights (size, size) of the scalar whose gradient is timed, ``sum(weights * A)``."""
+    return np.full((size, size), 0.3) + np.diag(np.linspace(0.7, 0.4, size))
+
+
+#: those of conduction in the plane
+WEIGHTS = weights(2)
+
+
+def voronoi_cells(num_cells: int, n: int, contrast, seed: int, num_phases=3, ndim: int = 2) -> np.ndarray:
+    """Conductivities (or Young's moduli) of periodic Voronoi cells, the same geometry for any ``n``.
 
     Args:
         num_cells: number of cells.
         n: voxels along each side.
         contrast: largest over smallest conductivity, a number or shape (num_cells,).
         seed: of the positions.
-        num_phases: seeds per cell; conductivities are spaced geometrically from 1.
+        num_phases: seeds per cell; conductivities are spaced geometrically from 1. A sequence is gone through in turn.
+        ndim: 2 or 3.
 
     Returns:
-        float64, shape (num_cells, n, n); axis 0 is the first coordinate.
+        float64, shape (num_cells, n, n) or (num_cells, n, n, n); axis 0 is the first coordinate.
     """
     rng = np.random.default_rng(seed)
-    positions = rng.uniform(size=(num_cells, num_phases, 2))
+    phases = np.resize(num_phases, num_cells)
+    positions = rng.uniform(size=(num_cells, phases.max(), ndim))
     centres = (np.arange(n) + 0.5) / n
-    exponents = np.linspace(0.0, 1.0, num_phases)
-    kappa = np.broadcast_to(np.asarray(contrast, float), (num_cells,))[:, None] ** exponents
-    fields = np.empty((num_cells, n, n))
+    contrast = np.broadcast_to(np.asarray(contrast, float), (num_cells,))
+    fields = np.empty((num_cells, *(n,) * ndim))
     for member, seeds in enumerate(positions):
-        offsets = centres[:, None] - seeds.T[:, None, :]  # (2, n, phases)
+        offsets = centres[:, None] - seeds[: phases[member]].T[:, None, :]  # (ndim, n, phases)
         offsets -= np.round(offsets)
-        squared = offsets[0][:, None] ** 2 + offsets[1][None, :] ** 2
-        fields[member] = kappa[member][np.argmin(squared, axis=-1)]
+        squared = np.zeros(phases[member])
+        for along in offsets:
+            squared = np.expand_dims(squared, -2) + along**2  # one grid axis more
+        kappa = contrast[member] ** np.linspace(0.0, 1.0, phases[member])
+        fields[member] = kappa[np.argmin(squared, axis=-1)]
     return fields
 
 
@@ -46,4 +59,5 @@ def cells_from(recipe: dict) -> np.ndarray:
     contrast = recipe["contrast"]
     if isinstance(contrast, (list, tuple)):
         contrast = mixed_contrasts(recipe["num_cells"], *contrast, seed=recipe["seed"] + 1)
-    return voronoi_cells(recipe["num_cells"], recipe["n"], contrast, recipe["seed"])
+    shape = {key: recipe[key] for key in ("num_phases", "ndim") if key in recipe}
+    return voronoi_cells(recipe["num_cells"], recipe["n"], contrast, recipe["seed"], **shape)

@@ -17,11 +17,20 @@ class Worker:
         x64: 64-bit arithmetic, for our own solver.
         cpu: the only processor that it may use; None leaves it all of them.
         quiet: hide what the worker's libraries print.
+        python: the interpreter, for a peer that lives in an environment of its own.
     """
 
-    def __init__(self, name: str, *, x64: bool = False, cpu: int | None = None, quiet: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        x64: bool = False,
+        cpu: int | None = None,
+        quiet: bool = True,
+        python: str = sys.executable,
+    ) -> None:
         self.name = name
-        command = [sys.executable, "-m", "benchmarks.peers.worker", name, *["--x64"] * x64]
+        command = [python, "-m", "benchmarks.peers.worker", name, *["--x64"] * x64]
         if cpu is not None:
             command += ["--cpu", str(cpu)]
         self._process = subprocess.Popen(

@@ -89,6 +89,8 @@ def _voxel_mesh(n: int) -> Mesh:
 class Cell:
     """A cell of n * n voxels whose two load cases JAX-FEM solves one by one."""
 
+    num_loads = 2
+
     def __init__(self, n: int) -> None:
         if n < 2:
             raise ValueError(f"n is {n}; a cell needs an interior node, so n >= 2")

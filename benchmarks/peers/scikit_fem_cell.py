@@ -1,18 +1,22 @@
-"""The periodic conduction cell with scikit-fem and SciPy's sparse direct solver.
+"""The periodic cell with scikit-fem and SciPy's sparse solvers: conduction or elasticity, 2D or 3D.
 
-Written to be fast. scikit-fem integrates the element matrices for unit
-conductivity once; a cell scales them, adds them into a fixed sparsity pattern
-whose periodic nodes are already merged, and factors once for both load cases
+Written to be fast. scikit-fem integrates the element matrix of one voxel for unit
+conductivity, or for Young's modulus 1; a cell scales it, adds it into a fixed sparsity
+pattern whose periodic nodes are already merged, and factors once for all load cases
 (SuperLU with the ordering and pivoting meant for symmetric matrices). One merged
-node is removed to fix the constant. The gradient is read off the correctors.
+node is removed to fix the constant. The gradient is read off the correctors. Where a
+factorisation is too large, ``iterative`` takes SciPy's conjugate gradients with the
+matrix' diagonal as preconditioner.
 """
 
 import numpy as np
 import scipy.sparse as sp
 import skfem
-from scipy.sparse.linalg import splu
-from skfem.helpers import dot, grad
+from scipy.sparse.linalg import cg, splu
+from skfem.models.elasticity import lame_parameters, linear_elasticity
+from skfem.models.poisson import laplace
 
+from benchmarks.peers.cells import POISSON
 from benchmarks.peers.stopwatch import Stopwatch
 
 #: a third faster here than SuperLU's defaults, for a symmetric positive definite matrix of this kind
@@ -23,85 +27,110 @@ SUPERLU = {
     "panel_size": 4,
     "options": {"SymmetricMode": True},
 }
+#: relative residual of the iterative solve; the error of the tensor is about its square
+RESIDUAL = 1e-5
+PAIRS = {2: ((0, 0), (1, 1), (0, 1)), 3: ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))}
 
 
-@skfem.BilinearForm
-def _stiffness(u, v, _):
-    return dot(grad(u), grad(v))
+def _voxel(n: int, ndim: int, elastic: bool):
+    """Matrix of one voxel, corner by corner, and the corners (corners, ndim) in units of voxels."""
+    ticks = [np.array([0.0, 1.0 / n])] * ndim
+    mesh = (skfem.MeshQuad if ndim == 2 else skfem.MeshHex).init_tensor(*ticks)
+    element = skfem.ElementQuad1() if ndim == 2 else skfem.ElementHex1()
+    basis = skfem.Basis(mesh, skfem.ElementVector(element) if elastic else element, intorder=2)
+    form = linear_elasticity(*lame_parameters(1.0, POISSON)) if elastic else laplace
+    slots = np.argsort(basis.element_dofs[:, 0])[basis.nodal_dofs[:, mesh.t[:, 0]].T.ravel()]
+    local = form.elemental(basis).tolocal()[0][np.ix_(slots, slots)]
+    return local, np.rint(mesh.p[:, mesh.t[:, 0]].T * n).astype(int)
+
+
+def _unit_loads(ndim: int, elastic: bool) -> np.ndarray:
+    """Gradients (loads, components, ndim) of the load cases; strains in Mandel notation."""
+    if not elastic:
+        return np.eye(ndim)[:, None, :]
+    loads = np.zeros((len(PAIRS[ndim]), ndim, ndim))
+    for load, (i, j) in zip(loads, PAIRS[ndim], strict=True):
+        load[i, j] = load[j, i] = 1.0 if i == j else np.sqrt(0.5)
+    return loads
 
 
 class Cell:
-    """A cell of n * n voxels: symbolic work here, numbers in ``forward``."""
+    """A cell of n^ndim voxels: symbolic work here, numbers in ``forward``."""
 
-    def __init__(self, n: int) -> None:
-        ticks = np.linspace(0.0, 1.0, n + 1)
-        mesh = skfem.MeshQuad.init_tensor(ticks, ticks)
-        basis = skfem.Basis(mesh, skfem.ElementQuad1())
-        nodes = basis.element_dofs.T  # (elements, 4)
-        local = _stiffness.elemental(basis).tolocal()  # (elements, 4, 4)
-        if local.shape != (n * n, 4, 4):
-            raise RuntimeError(f"unexpected shape of element matrices {local.shape}")
-        centres = mesh.p[:, mesh.t].mean(axis=1)
-        voxel = np.floor(centres * n).astype(int)
-        self._voxel = voxel[0] * n + voxel[1]
-        self._n = n
-        self._local = local
-        self._coordinates = basis.doflocs[:, nodes].transpose(1, 2, 0)  # (elements, 4, 2)
-        lattice = np.rint(basis.doflocs * n).astype(int) % n
-        self._nodes = (lattice[0] * n + lattice[1])[nodes]  # merged, 0 is removed
-        self._loads = local @ self._coordinates  # (elements, 4, 2)
+    def __init__(self, n: int, *, ndim: int = 2, elastic: bool = False, iterative: bool = False) -> None:
+        self._local, corners = _voxel(n, ndim, elastic)
+        self._shape, self._components = (n,) * ndim, ndim if elastic else 1
+        voxels = np.indices(self._shape).reshape(ndim, -1).T  # (voxels, ndim)
+        points = voxels[:, None] + corners
+        loads = _unit_loads(ndim, elastic)
+        self.num_loads = len(loads)
+        affine = np.einsum("mcd,vkd->vkcm", loads, points / n)
+        self._affine = affine.reshape(len(voxels), -1, self.num_loads)
+        nodes = np.ravel_multi_index(tuple(np.moveaxis(points % n, -1, 0)), self._shape)
+        dofs = nodes[..., None] * self._components + np.arange(self._components)
+        self._dofs = dofs.reshape(len(voxels), -1)  # merged; those of node 0 are removed
+        self._loads = self._local @ self._affine[0]  # rigid motions do no work, so that of any voxel will do
+        self._size = (n**ndim - 1) * self._components
+        self._solve = self._conjugate_gradients if iterative else self._factor
         self._pattern()
         self.watch = Stopwatch()
 
     def _pattern(self) -> None:
-        rows = np.repeat(self._nodes[:, :, None], 4, axis=2).ravel() - 1
-        columns = np.repeat(self._nodes[:, None, :], 4, axis=1).ravel() - 1
+        width = self._dofs.shape[1]
+        rows = np.repeat(self._dofs[:, :, None], width, axis=2).ravel() - self._components
+        columns = np.repeat(self._dofs[:, None, :], width, axis=1).ravel() - self._components
         self._kept = np.flatnonzero((rows >= 0) & (columns >= 0))
-        size = self._n**2 - 1
-        key = columns[self._kept] * size + rows[self._kept]
+        key = columns[self._kept] * self._size + rows[self._kept]
         unique, self._slots = np.unique(key, return_inverse=True)
-        self._indices = (unique % size).astype(np.int32)
-        counts = np.bincount(unique // size, minlength=size)
+        self._indices = (unique % self._size).astype(np.int32)
+        counts = np.bincount(unique // self._size, minlength=self._size)
         self._indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
-    def _assemble(self, conductivity):
-        entries = (conductivity[:, None, None] * self._local).ravel()[self._kept]
+    def _assemble(self, field):
+        entries = (field[:, None, None] * self._local).ravel()[self._kept]
         data = np.bincount(self._slots, weights=entries, minlength=self._indices.size)
-        size = self._indptr.size - 1
-        matrix = sp.csc_matrix((data, self._indices, self._indptr), shape=(size, size))
-        loads = (conductivity[:, None, None] * self._loads).reshape(-1, 2)
-        nodes = self._nodes.ravel()
-        right = [np.bincount(nodes, weights=load)[1:] for load in loads.T]
+        matrix = sp.csc_matrix((data, self._indices, self._indptr), shape=(self._size, self._size))
+        loads = (field[:, None, None] * self._loads).reshape(-1, self.num_loads)
+        dofs = self._dofs.ravel()
+        right = [np.bincount(dofs, weights=load)[self._components :] for load in loads.T]
         return matrix, -np.stack(right, axis=-1)
 
     @staticmethod
-    def _solve(matrix, right):
+    def _factor(matrix, right):
         return splu(matrix, **SUPERLU).solve(right)
 
+    @staticmethod
+    def _conjugate_gradients(matrix, right):
+        rows, inverse = matrix.T, sp.diags(1 / matrix.diagonal())  # the transpose of CSC is CSR, and symmetric
+        solved = [cg(rows, load, rtol=RESIDUAL, M=inverse) for load in right.T]
+        if any(info for _, info in solved):
+            raise RuntimeError("conjugate gradients did not converge")
+        return np.stack([solution for solution, _ in solved], axis=-1)
+
     def _energies(self, field):
-        """Element energies for unit conductivity (elements, 2, 2) and conductivities."""
-        conductivity = np.asarray(field, float).ravel()[self._voxel]
+        """Element energies for a unit field (elements, m, m) and the field by elements."""
+        values = np.asarray(field, float).ravel()
         with self.watch.under("assembly"):
-            matrix, right = self._assemble(conductivity)
+            matrix, right = self._assemble(values)
         with self.watch.under("solve"):
             corrector = self._solve(matrix, right)
-        potential = np.concatenate([np.zeros((1, 2)), corrector])[self._nodes] + self._coordinates
-        return np.swapaxes(potential, 1, 2) @ (self._local @ potential), conductivity
+        removed = np.zeros((self._components, self.num_loads))
+        potential = np.concatenate([removed, corrector])[self._dofs] + self._affine
+        return np.swapaxes(potential, 1, 2) @ (self._local @ potential), values
 
     def forward(self, field):
-        """The effective tensor (2, 2) of a field (n, n), and seconds per heading."""
+        """The effective tensor (m, m) of a field, and seconds per heading."""
         self.watch.read()
         with self.watch.under("total"):
-            energies, conductivity = self._energies(field)
-            effective = np.tensordot(conductivity, energies, axes=1)
+            energies, values = self._energies(field)
+            effective = np.tensordot(values, energies, axes=1)
         return effective, self.watch.read()
 
     def value_and_gradient(self, field, weights):
-        """The tensor, the gradient of ``sum(weights * A)`` (n, n), and seconds."""
+        """The tensor, the gradient of ``sum(weights * A)`` by voxels, and seconds."""
         self.watch.read()
         with self.watch.under("total"):
-            energies, conductivity = self._energies(field)
-            effective = np.tensordot(conductivity, energies, axes=1)
-            gradient = np.empty(self._n**2)
-            gradient[self._voxel] = np.einsum("eij,ij->e", energies, weights)
-        return effective, gradient.reshape(self._n, self._n), self.watch.read()
+            energies, values = self._energies(field)
+            effective = np.tensordot(values, energies, axes=1)
+            gradient = np.einsum("eij,ij->e", energies, weights).reshape(self._shape)
+        return effective, gradient, self.watch.read()

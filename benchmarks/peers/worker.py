@@ -14,9 +14,10 @@ import traceback
 
 import numpy as np
 
-from benchmarks.peers.cells import WEIGHTS, cells_from
+from benchmarks.machine import version
+from benchmarks.peers.cells import cells_from, weights
 
-MODULES = {"jax_fem": "jax_fem_cell", "scikit_fem": "scikit_fem_cell"}
+MODULES = {"feax": "feax_cell", "jax_fem": "jax_fem_cell", "scikit_fem": "scikit_fem_cell"}
 
 
 class OneByOne:
@@ -26,32 +27,37 @@ class OneByOne:
         self._module = importlib.import_module(f"benchmarks.peers.{MODULES[name]}")
         self._cells = {}
 
-    def _members(self, cells: dict, members):
+    def _members(self, cells: dict, members, options: dict):
         fields = cells_from(cells)
-        n = fields.shape[-1]
-        if n not in self._cells:
-            self._cells[n] = self._module.Cell(n)
-        return self._cells[n], fields if members is None else fields[members]
+        physics = {key: cells[key] for key in ("ndim", "elastic") if key in cells}
+        key = (fields.shape[-1], json.dumps({**physics, **options}, sort_keys=True))
+        if key not in self._cells:
+            self._cells[key] = self._module.Cell(fields.shape[-1], **physics, **options)
+        return self._cells[key], fields if members is None else fields[members]
 
-    def forward(self, *, cells: dict, members=None) -> dict:
-        """Tensors and seconds per heading, member by member."""
-        cell, fields = self._members(cells, members)
+    def forward(self, *, cells: dict, members=None, **options) -> dict:
+        """Tensors and seconds per heading, member by member; further arguments are options of the solver."""
+        cell, fields = self._members(cells, members, options)
         effective, seconds = zip(*(cell.forward(field) for field in fields), strict=True)
         return {"effective": np.stack(effective).tolist(), "seconds": seconds}
 
-    def gradient(self, *, cells: dict, members=None, keep: bool = False) -> dict:
-        """The same with the gradient of ``sum(WEIGHTS * A)``, returned if ``keep``."""
-        cell, fields = self._members(cells, members)
-        results = [cell.value_and_gradient(field, WEIGHTS) for field in fields]
+    def gradient(self, *, cells: dict, members=None, keep: bool = False, **options) -> dict:
+        """The same with the gradient of ``sum(weights * A)``, returned if ``keep``."""
+        cell, fields = self._members(cells, members, options)
+        results = [cell.value_and_gradient(field, weights(cell.num_loads)) for field in fields]
         effective, gradients, seconds = zip(*results, strict=True)
         answer = {"effective": np.stack(effective).tolist(), "seconds": seconds}
         if keep:
             answer["gradient"] = np.stack(gradients).tolist()
         return answer
 
+    def versions(self, *, packages) -> dict:
+        """Versions of distributions in this process' environment."""
+        return {package: version(package) for package in packages}
+
     def stand_in(self, *, cells: dict) -> dict:
         """JAX-FEM's direct solve through the PETSc stand-in against plain SciPy."""
-        cell, fields = self._members(cells, None)
+        cell, fields = self._members(cells, None, {})
         return cell.stand_in_overhead(fields[0])
 
 

@@ -105,6 +105,31 @@ def test_scikit_fem_gradient_is_the_finite_difference():
     np.testing.assert_allclose(np.sum(gradient * direction), (ahead - behind) / (2 * step), rtol=1e-8)
 
 
+def test_voronoi_cells_take_their_numbers_of_phases_in_turn():
+    cells = voronoi_cells(4, 12, 10.0, seed=3, num_phases=(2, 5), ndim=3)
+    assert cells.shape == (4, 12, 12, 12)
+    assert [np.unique(cell).size for cell in cells] == [2, 5, 2, 5]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("iterative", [False, True])
+def test_scikit_fem_is_exact_on_a_laminate_of_elastic_layers(ndim, iterative):
+    """Normal to the layers the constrained modulus is the harmonic mean, and so is the shear modulus."""
+    pytest.importorskip("skfem")
+    from benchmarks.peers.scikit_fem_cell import Cell
+
+    layers = np.array([1.0, 4.0, 10.0, 2.0])
+    field = np.broadcast_to(layers[(...,) + (None,) * (ndim - 1)], (4,) * ndim)
+    effective, _ = Cell(4, ndim=ndim, elastic=True, iterative=iterative).forward(field)
+    harmonic = 1 / np.mean(1 / layers)
+    constrained, twice_shear = 0.7 / (1.3 * 0.4), 1 / 1.3
+    tolerance = 1e-8 if iterative else 1e-12
+    np.testing.assert_allclose(effective[0, 0], constrained * harmonic, rtol=tolerance)
+    np.testing.assert_allclose(effective[-1, -1], twice_shear * harmonic, rtol=tolerance)
+    if ndim == 3:
+        np.testing.assert_allclose(effective[3, 3], twice_shear * layers.mean(), rtol=tolerance)
+
+
 @pytest.mark.slow
 def test_the_peers_agree_on_random_cells(peers):
     recipe = {"field": np.exp(np.random.default_rng(0).normal(size=(2, 6, 6))).tolist()}
@@ -122,6 +147,16 @@ def test_the_peers_are_exact_on_a_laminate(peers, name):
     answer = peers[name].ask("forward", cells={"field": np.tile(layers[:, None], (1, 1, 6)).tolist()})
     expected = np.diag([1 / np.mean(1 / layers), layers.mean()])
     np.testing.assert_allclose(answer["effective"][0], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("physics", [{"elastic": True}, {"ndim": 3}, {"ndim": 3, "elastic": True}])
+def test_ours_is_within_its_tolerance_of_scikit_fem_in_the_other_physics(peers, physics):
+    recipe = {"num_cells": 2, "n": 8, "contrast": 10.0, "seed": 5, "num_phases": [3, 4], **physics}
+    reference = np.asarray(peers["scikit_fem"].ask("forward", cells=recipe)["effective"])
+    with Worker("homog", x64=True) as worker:
+        ours = worker.ask("forward", cells=recipe, tolerance=1e-8)["effective"]
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-8 * reference.max())
 
 
 @pytest.mark.slow

@@ -1,0 +1,39 @@
+"""Interleaved rounds: all cases and solvers in turn, so that a slow minute hits all of them."""
+
+import sys
+import time
+
+
+def say(what: str, seconds: float | None = None) -> None:
+    """Tell on the standard error what is done, and how long it took."""
+    print(f"  {what}" + ("" if seconds is None else f" ({seconds:.1f} s)"), file=sys.stderr, flush=True)
+
+
+def run_rounds(chosen, requests, workers: dict, num_rounds: int) -> tuple[dict, dict]:
+    """Time the requests of all cases, round by round.
+
+    Args:
+        chosen: cases, each with a `name` and a `recipe`.
+        requests: function of (case, round, workers) that yields (key in the results, worker, operation, arguments).
+            Round -1 compiles and is not timed.
+        workers: name -> `Worker`.
+        num_rounds: timed rounds.
+
+    Returns:
+        Readings, case name -> key -> list over rounds (and members) of seconds per heading; and the answers of
+        round -1, case name -> key -> answer.
+    """
+    readings = {case.name: {} for case in chosen}
+    answers = {case.name: {} for case in chosen}
+    for round_index in range(-1, num_rounds):
+        start = time.perf_counter()
+        for case in chosen:
+            for key, worker, operation, arguments in requests(case, round_index, workers):
+                answer = workers[worker].ask(operation, cells=case.recipe, **arguments)
+                if round_index < 0:
+                    answers[case.name][key] = answer
+                else:
+                    readings[case.name].setdefault(key, []).extend(answer["seconds"])
+        took = time.perf_counter() - start
+        say("compiled and warmed up" if round_index < 0 else f"round {round_index + 1} of {num_rounds}", took)
+    return readings, answers
