@@ -38,8 +38,8 @@ class Batched:
         law = nh.LinearElasticity() if cells.get("elastic") else nh.Conductivity()
         return nh.CellProblem(grid, law, nh.Periodic(), tolerance=tolerance)
 
-    def _make_program(self, cell, gradient: bool):
-        material = functools.partial(nh.lame_from_young, poisson=POISSON)
+    def _make_program(self, cell, gradient: bool, throw: bool):
+        material = jax.jit(functools.partial(nh.lame_from_young, poisson=POISSON))
         field_of = material if isinstance(cell.law, nh.LinearElasticity) else lambda fields: fields
 
         def scalar(fields):
@@ -48,11 +48,13 @@ class Batched:
 
         if gradient:
             return jax.jit(jax.value_and_grad(scalar, has_aux=True))
-        return lambda fields: nh.effective_tensor(cell, field_of(fields))  # outside of jit it uses all cores
+        return lambda fields: nh.effective_tensor(
+            cell, field_of(fields), throw=throw
+        )  # outside of jit it uses all cores
 
-    def _run(self, cells, tolerance, *, gradient, anisotropic):
+    def _run(self, cells, tolerance, *, gradient, anisotropic, throw=True):
         fields = self._fields(json.dumps(cells), anisotropic)
-        program = self._programs(self._cell(cells, tolerance, fields.shape), gradient)
+        program = self._programs(self._cell(cells, tolerance, fields.shape), gradient, throw)
         seconds = []
         for _ in range(REPEATS):
             start = time.perf_counter()
@@ -60,9 +62,9 @@ class Batched:
             seconds.append({"total": (time.perf_counter() - start) / len(fields)})
         return value, seconds
 
-    def forward(self, *, cells: dict, tolerance: float, anisotropic: bool = False) -> dict:
-        """Tensors, and seconds per cell of each repetition."""
-        value, seconds = self._run(cells, tolerance, gradient=False, anisotropic=anisotropic)
+    def forward(self, *, cells: dict, tolerance: float, anisotropic: bool = False, throw: bool = True) -> dict:
+        """Tensors (NaN where the solver refuses, if not ``throw``), and seconds per cell of each repetition."""
+        value, seconds = self._run(cells, tolerance, gradient=False, anisotropic=anisotropic, throw=throw)
         return {"effective": np.asarray(value, float).tolist(), "seconds": seconds}
 
     def gradient(self, *, cells: dict, tolerance: float, anisotropic: bool = False, keep: bool = False) -> dict:
@@ -79,6 +81,6 @@ class Batched:
         fields = self._fields(json.dumps(cells), False)
         cell = self._cell(cells, tolerance, fields.shape)
         field = nh.lame_from_young(fields, POISSON) if cells.get("elastic") else fields
-        solution = nh.solve_cell(cell, field)
+        solution = nh.solve_cell(cell, field, throw=False)
         counts = np.asarray(solution.stats["iterations"])
         return {"mean": float(counts.mean()), "max": int(counts.max())}
