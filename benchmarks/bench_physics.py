@@ -3,8 +3,8 @@
     python benchmarks/bench_physics.py [--quick] [--peers feax scikit_fem] [--feax-python PATH] [--growth no]
 
 Processes and rounds as in bench_solve.py. FEAX is started in the interpreter of `--feax-python` (or of the environment
-variable FEAX_PYTHON), which needs nothing but FEAX; without it the run goes on without FEAX. Writes results/physics.json,
-physics.png and physics_growth.png.
+variable FEAX_PYTHON), which needs nothing but FEAX; without it the run goes on without FEAX. Writes physics.json,
+physics.png and physics_growth.png to benchmarks/results.
 """
 
 import argparse
