@@ -5,7 +5,10 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import meshio
+import numpy as np
 import pytest
+from mesh_cells import circle_mesh
 from numpyro.handlers import trace
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,3 +39,17 @@ def test_the_example_of_images_runs(tmp_path, monkeypatch):
     assert names["flux"].shape == (2, 12, 8, 2)
     assert (tmp_path / "fields.h5").exists()
     plt.close(names["figure"])
+
+
+@pytest.mark.slow
+def test_the_example_of_meshes_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mesh = circle_mesh(0.3, 4, "TRI6")
+    contents = meshio.Mesh(mesh.points, [("triangle6", mesh.elements)], cell_data={"gmsh:physical": [mesh.labels + 1]})
+    contents.cell_data["gmsh:geometrical"] = contents.cell_data["gmsh:physical"]
+    contents.write("cell.msh", file_format="gmsh22")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / "meshes.md").read_text(), re.DOTALL):
+        exec(block, names)
+    assert names["tensors"].shape == (2, 2, 2)
+    np.testing.assert_allclose(names["tensors"][:, 0, 0], [1.652036, 1.812529], rtol=2e-3)

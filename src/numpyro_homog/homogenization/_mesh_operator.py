@@ -200,7 +200,9 @@ def _reference(mesh, elements, unknowns, num_unknowns, symmetric, free):
     floating = not np.any(unknowns == num_unknowns)
     least = korn_factor(mesh.lengths) if free and symmetric else 1.0
     scale = 2.0 if symmetric else 1.0
-    return mesh_reference(laplacian, floating=floating, gradients=gradients, scale=scale, least=least)
+    places = np.zeros((num_unknowns + 1, mesh.ndim))
+    places[unknowns.T] = (mesh.points[mesh.elements] - np.array(mesh.lower)) / np.array(mesh.lengths)
+    return mesh_reference(laplacian, places[:-1], floating=floating, gradients=gradients, scale=scale, least=least)
 
 
 def _incident(unknowns, num_unknowns):

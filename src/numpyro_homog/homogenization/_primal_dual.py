@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from ..grids import Grid
 from ._boundary import AbstractBoundary, Periodic
 from ._law import AbstractLaw, Coefficients, Conductivity
+from ._tensor_fields import Geometry
 
 
 class AbstractDiscretization(eqx.Module):
@@ -21,7 +21,7 @@ class AbstractDiscretization(eqx.Module):
     """
 
     @abc.abstractmethod
-    def check(self, grid: Grid, law: AbstractLaw, boundary: AbstractBoundary) -> None:
+    def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """Raise ValueError if the discretisation does not exist for such a cell."""
 
     @abc.abstractmethod
@@ -115,11 +115,11 @@ class Bracket(AbstractDiscretization):
         return _bounds(*energies)
 
 
-def check_dual(grid: Grid, law: AbstractLaw, boundary: AbstractBoundary, who: str) -> None:
+def check_dual(grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, who: str) -> None:
     """Raise ValueError unless the dual problem is a cell problem of the same kind."""
     if grid.ndim != 2 or not isinstance(law, Conductivity) or not isinstance(boundary, Periodic):
         raise ValueError(
-            f"{who} needs a two-dimensional grid, Conductivity() and Periodic(), where the dual of a cell problem is a"
+            f"{who} needs a two-dimensional cell, Conductivity() and Periodic(), where the dual of a cell problem is a"
             f" cell problem; got {grid.ndim} dimensions, {type(law).__name__} and {type(boundary).__name__}. Otherwise"
             " the tensor of Primal() is an upper bound, and voigt_bound, reuss_bound and hashin_shtrikman_bounds know"
             " bounds from volume fractions."
