@@ -8,6 +8,7 @@ physics.png and physics_growth.png to benchmarks/results.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -134,6 +135,17 @@ def measure_agreement(chosen, workers, answers) -> None:
             say(f"64 bit, {case.name}")
 
 
+def measure_phases(quick: bool, worker: Worker) -> dict:
+    """Mean iterations of ours by physics, contrast and number of phases: what a high contrast costs, and why."""
+    counts = {}
+    for base in bases(quick):
+        for contrast, phases in itertools.product((10.0, 1000.0), (2, 3, 5)):
+            recipe = {**base.recipe, "contrast": contrast, "num_phases": phases}
+            answer = worker.ask("iterations", cells=recipe, tolerance=TOLERANCES[0])
+            counts.setdefault(base.physics, {}).setdefault(f"{contrast:g}", {})[f"{phases}"] = answer["mean"]
+    return counts
+
+
 def start_workers(stack: ExitStack, peers, feax_python: str) -> tuple[dict, dict]:
     """One process per solver, and the versions of FEAX and its JAX."""
     workers = {
@@ -191,6 +203,7 @@ def main() -> None:
             if case.num_cells > 1 and physics_report.varies(record, case.name, "contrast"):
                 counts = workers["float32"].ask("iterations", cells=case.recipe, tolerance=TOLERANCES[0])
                 record["iterations"][case.name] = counts
+        record["iterations_by_phases"] = measure_phases(arguments.quick, workers["float32"])
     record["machine"]["load_at_end"] = round(os.getloadavg()[0], 2)
     record["targets"] = physics_report.judge(record)
     folder.mkdir(parents=True, exist_ok=True)

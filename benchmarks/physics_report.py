@@ -112,6 +112,10 @@ def show(record: dict) -> None:
             print(f"{name + ', ' + key:72s}{1e3 * seconds['total']:11.3f}{1e3 * seconds['best']:11.3f}")
     for name, counts in record["iterations"].items():
         print(f"{'iterations, ' + name:72s}{counts['mean']:11.1f}{counts['max']:11d}")
+    for physics, contrasts in record["iterations_by_phases"].items():
+        for contrast, phases in contrasts.items():
+            counts = ", ".join(f"{count:.1f} for {number}" for number, count in phases.items())
+            print(f"iterations by phases, {physics}, contrast {contrast}: {counts}")
     if record["quick"]:
         print("\nThe targets below are meant for the full run, not for these small sizes.")
     print(f"\n{'target':88s}{'value':>11s}{'asked':>12s}")
