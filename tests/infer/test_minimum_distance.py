@@ -74,6 +74,13 @@ def test_basins_account_for_every_start(laminate_fit):
     np.testing.assert_array_equal(best.params["kappa"], laminate_fit.params["kappa"])
 
 
+def test_the_curvature_and_the_loss_scale_are_of_one_piece(laminate_fit):
+    """In the trace weighted by the curvature, the Gibbs posterior is as wide as the sandwich."""
+    assert np.linalg.eigvalsh(laminate_fit.curvature).min() > 0
+    width = np.trace(laminate_fit.curvature @ laminate_fit.unconstrained_covariance)
+    np.testing.assert_allclose(2 * laminate_fit.loss_scale * width, len(laminate_fit.unconstrained), rtol=1e-6)
+
+
 def test_losses_are_padded_and_fall(laminate_fit):
     losses, screening = laminate_fit.losses, laminate_fit.stats["screening_iterations"]
     assert losses.shape[0] == 5

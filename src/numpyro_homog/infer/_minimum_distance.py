@@ -223,7 +223,7 @@ class MinimumDistance:
         population, best = problem.population, outcome.best
         num_data, num_simulated = self.scale.num_specimens, population.num_specimens
         params = problem.constrain(best.position)
-        errors = covariance = unconstrained_covariance = loss_scale = None
+        errors = covariance = unconstrained_covariance = curvature = loss_scale = None
         undetermined: tuple[str, ...] = ()
         if outcome.level is not None:
             influence = outcome.level.influence(best.position)
@@ -231,6 +231,7 @@ class MinimumDistance:
             spread = sandwich(best.evaluation, influence, num_simulated, eps)
             jacobian = problem.constrain_jacobian(best.position)
             unconstrained_covariance, loss_scale = spread.covariance, spread.loss_scale
+            curvature = best.evaluation.curvature - best.evaluation.curvature_noise
             covariance = jacobian @ unconstrained_covariance @ jacobian.T
             loose = jacobian @ spread.undetermined
             undetermined = describe_directions(loose, problem.labels)
@@ -252,6 +253,7 @@ class MinimumDistance:
             labels=tuple(problem.labels),
             unconstrained=best.position,
             unconstrained_covariance=unconstrained_covariance,
+            curvature=curvature,
             undetermined=undetermined,
             loss=float(best.evaluation.value),
             noise_floor=noise * (1 / num_data + 1 / num_simulated),

@@ -25,6 +25,8 @@ class MinimumDistanceResult(eqx.Module):
         labels: name of each entry of the raveled constrained parameters.
         unconstrained: the estimate in unconstrained space, shape (P,).
         unconstrained_covariance: sandwich covariance there, shape (P, P); None as above.
+        curvature: Gauss-Newton matrix H of the divergence there, shape (P, P), with D about loss + step' H step, the
+            simulation noise taken off; None as above. The Gibbs posterior exp(-w D) has about the precision 2 w H.
         undetermined: directions of parameter space that the data do not determine, in words.
         loss: divergence at the estimate.
         noise_floor: divergence that sampling alone makes at the truth: two clouds of these sizes from the law of the
@@ -47,6 +49,7 @@ class MinimumDistanceResult(eqx.Module):
     labels: tuple[str, ...]
     unconstrained: np.ndarray
     unconstrained_covariance: np.ndarray | None
+    curvature: np.ndarray | None
     undetermined: tuple[str, ...]
     loss: float
     noise_floor: float

@@ -1,0 +1,104 @@
+"""Lattices of cylinders and spheres against series and bounds, extrapolated from two grids (first-order errors)."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import numpyro_homog as nh
+from numpyro_homog.homogenization import isotropic_stiffness
+
+pytestmark = [pytest.mark.slow, pytest.mark.x64_only]
+LATTICES = {
+    "square": [(0, 0)],
+    "hexagonal": [(0, 0), (0.5, 0.5)],  # in a cell of 1 x sqrt(3)
+    "simple cubic": [(0, 0, 0)],
+    "body-centred": [(0, 0, 0), (0.5, 0.5, 0.5)],
+    "face-centred": [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)],
+}
+
+
+def inclusions(lattice, fraction, n, factor=8):
+    """Volume fraction of the inclusions in each voxel, by `factor` sub-voxels along each axis; and the grid."""
+    centers = np.array(LATTICES[lattice])
+    d = centers.shape[1]
+    lengths = (1.0, np.sqrt(3)) if lattice == "hexagonal" else (1.0,) * d
+    shape = (n, round(n * lengths[1])) + (n,) * (d - 2)
+    share = fraction * np.prod(lengths) / len(centers)
+    radius = np.sqrt(share / np.pi) if d == 2 else (3 * share / (4 * np.pi)) ** (1 / 3)
+    axes = [(np.arange(m * factor) + 0.5) / (m * factor) for m in shape]
+    fractions = np.zeros(shape)
+    for center in centers:
+        squares = []
+        for axis, position, length in zip(axes, center, lengths, strict=True):
+            distance = np.abs(axis - position)
+            squares.append((length * np.minimum(distance, 1 - distance)) ** 2)
+        for i in range(shape[0]):  # slab by slab: the fine image of a sphere would not fit
+            slab = squares[0][i * factor : (i + 1) * factor]
+            total = slab.reshape(-1, *(1,) * (d - 1))
+            for a, square in enumerate(squares[1:]):
+                total = total + square.reshape((1,) * (a + 1) + (-1,) + (1,) * (d - 2 - a))
+            blocks = list(itertools.chain.from_iterable((m, factor) for m in shape[1:]))
+            inside = (total < radius**2).reshape(factor, *blocks)
+            fractions[i] += inside.mean((0, *range(2, 2 * d, 2)))
+    return jnp.asarray(fractions), nh.Grid(shape, lengths)
+
+
+def extrapolated(lattice, fraction, properties, law, sizes=(16, 32)):
+    """Effective tensors on two grids, one twice as fine, and their extrapolation."""
+    tensors = []
+    for n in sizes:
+        share, grid = inclusions(lattice, fraction, n)
+        cell = nh.CellProblem(grid, law, nh.Periodic(), tolerance=1e-6)
+        phases = jnp.stack([1 - share, share], axis=-1)
+        tensors.append(np.asarray(nh.effective_tensor(cell, nh.mix(phases, properties, grid=grid))))
+    return 2 * tensors[1] - tensors[0]
+
+
+def maxwell(fraction, contrast, d):
+    """Maxwell-Garnett: the series of a lattice up to terms of high order in the fraction."""
+    beta = (contrast - 1) / (contrast + d - 1)
+    return 1 + d * beta * fraction / (1 - beta * fraction)
+
+
+@pytest.mark.parametrize(
+    ("lattice", "fraction", "contrast", "expected", "rtol"),
+    [
+        # Rayleigh's multipoles; Perrins, McKenzie and McPhedran, Proc. R. Soc. Lond. A 369 (1979).
+        ("square", 0.3, 10.0, 1.652036, 1e-3),
+        ("square", 0.5, 10.0, 2.415467, 2e-3),
+        ("square", 0.5, 0.1, 1 / 2.415467, 2e-3),
+        # The next term of the hexagonal series is .075 beta^2 f^6 (same paper).
+        ("hexagonal", 0.3, 10.0, maxwell(0.3, 10.0, 2), 1e-3),
+        ("hexagonal", 0.3, 3.0, maxwell(0.3, 3.0, 2), 1e-3),
+        # Sangani and Acrivos, Proc. R. Soc. Lond. A 386 (1983).
+        ("simple cubic", 0.1, 10.0, 1.24334, 1e-3),
+        ("simple cubic", 0.2, 10.0, 1.53172, 2e-3),
+        ("body-centred", 0.1, 10.0, maxwell(0.1, 10.0, 3), 2e-3),
+        ("face-centred", 0.1, 5.0, maxwell(0.1, 5.0, 3), 2e-3),
+    ],
+)
+def test_conductivities_of_lattices(lattice, fraction, contrast, expected, rtol):
+    tensor = extrapolated(lattice, fraction, jnp.array([1.0, contrast]), nh.Conductivity())
+    np.testing.assert_allclose(tensor, expected * np.eye(len(tensor)), atol=rtol * expected, rtol=0)
+
+
+def test_a_hexagonal_array_is_elastically_isotropic():
+    lame = nh.lame_from_young(jnp.array([1.0, 10.0]), jnp.array([0.3, 0.3]))
+    stiffness = extrapolated("hexagonal", 0.3, lame, nh.LinearElasticity())
+    lame_effective, shear = stiffness[0, 1], stiffness[2, 2] / 2
+    np.testing.assert_allclose(stiffness, isotropic_stiffness(lame_effective, shear, 2), atol=3e-3 * stiffness[0, 0])
+
+
+@pytest.mark.parametrize("lattice", ["simple cubic", "face-centred"])
+@pytest.mark.parametrize("contrast", [10.0, 0.01])
+def test_the_bulk_modulus_of_cubic_lattices_is_next_to_hashin_shtrikman(lattice, contrast):
+    """The bound is Hashin's sphere assemblage; lattices differ from it in high orders of the fraction."""
+    lame, shear = nh.lame_from_young(jnp.array([1.0, contrast]), jnp.array([0.3, 0.3]))
+    stiffness = extrapolated(lattice, 0.1, (lame, shear), nh.LinearElasticity(), sizes=(8, 16))
+    bulk = (stiffness[0, 0] + 2 * stiffness[0, 1]) / 3
+    moduli = (lame + 2 * shear / 3, shear)
+    lower, upper = nh.hashin_shtrikman_bounds(jnp.array([0.9, 0.1]), moduli, ndim=3)
+    expected = lower[0] if contrast > 1 else upper[0]
+    np.testing.assert_allclose(bulk, expected, rtol=1e-2)
