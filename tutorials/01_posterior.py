@@ -43,8 +43,8 @@ out.mkdir(exist_ok=True)
 # ## The data and the model
 #
 # The start times count from that of the first phase. The conductivities are ordered: without that, relabelling the
-# phases would give six equal modes. The prior says that neighbours differ by factors between 2 and 40. The grid is coarse,
-# so that the chains take minutes; the estimates carry a bias of one or two percent for it.
+# phases would give six equal modes. The prior says that neighbours differ by factors between 2 and 40. The grid is
+# coarse, so that the chains take minutes; the estimates carry a bias of one or two percent for it.
 
 # %%
 measured = nh.load_example("laguerre_plates")  # (1000, 2, 2), W/(m K)
