@@ -201,7 +201,7 @@ def test_a_tolerance_outside_of_its_range_is_refused(tolerance):
 def test_a_cell_problem_refuses_the_wrong_parts():
     grid, law, boundary = nh.Grid(SHAPE), nh.Conductivity(), nh.Periodic()
     for arguments, message in (
-        ((SHAPE, law, boundary), "expects a Grid; got tuple"),
+        ((SHAPE, law, boundary), "expects a Grid or a Mesh; got tuple"),
         ((grid, nh.Conductivity, boundary), r"expects a law such as Conductivity\(\)"),
         ((grid, boundary, law), r"expects a law such as Conductivity\(\); got Periodic"),
         ((grid, law, None), r"expects a boundary condition such as Periodic\(\); got NoneType"),
