@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
 
-_LONGEST = 10.0
+_LARGEST = 10.0
 
 
 class SlicedWasserstein(AbstractLeastSquaresDivergence):
@@ -109,8 +109,8 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         `curvature_noise`.
 
         Where a small change of a parameter makes a phase appear or vanish, single tangents are huge, and their squares
-        have no finite mean. For the curvature, not for the gradient, tangents longer than ten times the median are
-        shortened to that.
+        have no finite mean. For the curvature, not for the gradient, a tangent more than ten times as large as the
+        median of the five around its rank is shortened to that.
 
         Args:
             x: cloud of the model, shape (M, p).
@@ -127,7 +127,6 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         num_groups = max(1, min(num // 2, round(2 * math.sqrt(num))))
         group = np.arange(num) * num_groups // num
         size = np.bincount(group)
-        moderate = _shorten(tangents)
         mean_weight = jnp.asarray(1 / size[:, None], x.dtype)
         scatter_weight = jnp.asarray(1 / np.sqrt(np.maximum(size - 1, 1))[group, None], x.dtype)
 
@@ -137,10 +136,9 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
             differences = grid.differences(projected[order], jnp.sort(y @ direction))
             weighted = jnp.asarray(grid.widths, x.dtype) * differences
             mean_error = jax.ops.segment_sum(weighted, grid.index_x, num, indices_are_sorted=True)
-            gradient = jnp.zeros_like(mean_error).at[order].set(mean_error) @ jnp.einsum(
-                "mpk,p->mk", tangents, direction
-            )
-            tangent = jnp.einsum("mpk,p->mk", moderate, direction)[order]
+            tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order]
+            gradient = mean_error @ tangent
+            tangent = _shorten(tangent)
             total = jax.ops.segment_sum(tangent, group, num_groups, indices_are_sorted=True)
             mean = total * mean_weight
             scatter = (tangent - mean[group]) * scatter_weight
@@ -186,11 +184,16 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         return (total - jnp.mean(total, axis=0, keepdims=True)) / directions.shape[0]
 
 
-def _shorten(tangents):
-    """Tangents (M, p, P), each at most ten times as long as the median one of its parameter (if that is not zero)."""
-    length = jnp.linalg.norm(tangents, axis=1, keepdims=True)
-    limit = _LONGEST * jnp.median(length, axis=0, keepdims=True)
-    return tangents * jnp.where((length > limit) & (limit > 0), limit / jnp.where(length > 0, length, 1), 1)
+def _shorten(tangent):
+    """Rows (M, P), each entry at most ten times as large as the median of five neighbours (if that is not zero)."""
+    size = jnp.abs(tangent)
+    padded = jnp.pad(size, ((2, 2), (0, 0)), mode="edge")
+    first, second, own, third, fourth = (padded[i : i + size.shape[0]] for i in range(5))
+    low = jnp.maximum(jnp.minimum(first, second), jnp.minimum(third, fourth))
+    high = jnp.minimum(jnp.maximum(first, second), jnp.maximum(third, fourth))
+    median = jnp.maximum(jnp.minimum(low, high), jnp.minimum(jnp.maximum(low, high), own))
+    limit = _LARGEST * median
+    return jnp.where((size > limit) & (limit > 0), jnp.sign(tangent) * limit, tangent)
 
 
 class _QuantileGrid:
