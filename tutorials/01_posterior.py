@@ -44,12 +44,12 @@ out.mkdir(exist_ok=True)
 #
 # The start times count from that of the first phase. The conductivities are ordered: without that, relabelling the
 # phases would give six equal modes. The prior says that neighbours differ by factors between 2 and 40. The grid is
-# coarse, so that the chains take minutes; the estimates carry a bias of one or two percent for it.
+# coarse, so that the chains take minutes; the estimates carry a bias of a few percent for it.
 
 # %%
 measured = nh.load_example("laguerre_plates")  # (1000, 2, 2), W/(m K)
 truth = nh.example_truth("laguerre_plates")
-cell = nh.CellProblem(nh.Grid((12, 12) if FAST else (16, 16)), nh.Conductivity(), nh.Periodic(), tolerance=1e-4)
+cell = nh.CellProblem(nh.Grid((12, 12)), nh.Conductivity(), nh.Periodic(), tolerance=1e-4)
 log_kappa = dist.Normal(0.5, 0.5).expand([3]).to_event(1)
 kappa_prior = dist.TransformedDistribution(log_kappa, [OrderedTransform(), ExpTransform()])
 
@@ -103,7 +103,7 @@ kernel = NUTS(
     target_accept_prob=0.8,
     max_tree_depth=3 if FAST else 5,
 )
-num_warmup, num_samples, num_specimens = (30, 30, 100) if FAST else (75, 300, 400)
+num_warmup, num_samples, num_specimens = (30, 30, 100) if FAST else (200, 700, 400)
 mcmc = MCMC(
     kernel,
     num_warmup=num_warmup,

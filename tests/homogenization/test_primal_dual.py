@@ -162,7 +162,7 @@ Clamped = type(AbstractBoundary)("Clamped", (AbstractBoundary,), dict.fromkeys(A
 
 @pytest.mark.parametrize("shape", [(8,), (4, 4, 4)])
 def test_other_dimensions_are_refused_with_what_there_is(shape):
-    with pytest.raises(ValueError, match=r"two-dimensional grid.*hashin_shtrikman_bounds"):
+    with pytest.raises(ValueError, match=r"two-dimensional cell.*hashin_shtrikman_bounds"):
         dual_cell(shape)
     with pytest.raises(ValueError, match=rf"effective_bounds needs .* got {len(shape)} dimensions"):
         nh.effective_bounds(make_cell(shape), jnp.ones(shape))
