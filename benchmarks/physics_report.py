@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.rounds import judge_targets
 from benchmarks.solve_report import gradient_error, tensor_error
 
 #: solvers whose tensors must be those of the discrete problem, to rounding
@@ -91,13 +92,7 @@ def judge(record: dict) -> list[dict]:
             if solver.startswith("float32"):
                 bound = float(solver.split()[1]) + 5e-7  # rounding of the energies
                 targets.append((f"{name}: tensor error, {solver}", entry["tensor"], "<=", bound))
-    judged = []
-    for name, value, relation, bound in targets:
-        passed = None
-        if bound is not None:
-            passed = bool(value >= bound if relation == ">=" else value <= bound)
-        judged.append({"name": name, "value": value, "relation": relation, "bound": bound, "passed": passed})
-    return judged
+    return judge_targets(targets)
 
 
 def show(record: dict) -> None:

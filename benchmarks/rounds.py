@@ -37,3 +37,14 @@ def run_rounds(chosen, requests, workers: dict, num_rounds: int) -> tuple[dict, 
         took = time.perf_counter() - start
         say("compiled and warmed up" if round_index < 0 else f"round {round_index + 1} of {num_rounds}", took)
     return readings, answers
+
+
+def judge_targets(targets: list[tuple]) -> list[dict]:
+    """Targets (name, value, relation, bound) with their verdict; ``passed`` is None where nothing is asked."""
+    judged = []
+    for name, value, relation, bound in targets:
+        passed = None
+        if bound is not None:
+            passed = bool(value >= bound if relation == ">=" else value <= bound)
+        judged.append({"name": name, "value": value, "relation": relation, "bound": bound, "passed": passed})
+    return judged

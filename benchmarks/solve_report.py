@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.rounds import judge_targets
+
 HEADINGS = ("assembly", "solve", "total")
 
 
@@ -85,13 +87,7 @@ def judge(record: dict) -> list[dict]:
     targets = _headline_targets(record) + _relative_targets(record) + _error_targets(record)
     if "stand_in" in record:
         targets.append(("stand-in's solve / plain SciPy", record["stand_in"]["ratio"], "<=", 1.2))
-    judged = []
-    for name, value, relation, bound in targets:
-        passed = None
-        if bound is not None:
-            passed = bool(value >= bound if relation == ">=" else value <= bound)
-        judged.append({"name": name, "value": value, "relation": relation, "bound": bound, "passed": passed})
-    return judged
+    return judge_targets(targets)
 
 
 def show(record: dict) -> None:

@@ -73,3 +73,17 @@ def x64() -> bool:
 def eps() -> float:
     """The machine epsilon of this run's default float."""
     return float(jax.numpy.finfo(jax.numpy.result_type(float)).eps)
+
+
+@pytest.fixture
+def drawn():
+    """Lays out and draws every figure of a test, where most faults of a plot show; settings must not change."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    settings = dict(matplotlib.rcParams)
+    yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == settings

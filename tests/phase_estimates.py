@@ -5,6 +5,11 @@ import numpy as np
 
 import numpyro_homog as nh
 
+FRACTIONS = np.array([0.2, 0.5, 0.3])
+KAPPA = np.array([4.0, 1.0, 10.0])
+# Not well-ordered: the stiffest in bulk is the softest in shear.
+BULK, SHEAR = np.array([5.0, 20.0, 8.0]), np.array([3.0, 1.0, 6.0])
+
 
 def functions(ndim):
     """Every estimate of a scalar property, as functions of (fractions, kappa)."""

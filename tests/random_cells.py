@@ -5,6 +5,9 @@ import numpy as np
 
 import numpyro_homog as nh
 
+# Batches of three on one grid: few compilations serve many tests.
+SHAPE, LENGTHS = (6, 8), (1.0, 1.5)
+
 
 def make_cell(shape, lengths=None, **options):
     return nh.CellProblem(nh.Grid(shape, lengths), nh.Conductivity(), nh.Periodic(), **options)
@@ -90,3 +93,14 @@ def dual_bound(cell, field):
     resistance = nh.effective_tensor(cell, 1 / field)
     turn = jnp.asarray([[0.0, -1.0], [1.0, 0.0]], resistance.dtype)
     return jnp.linalg.inv(turn.T @ resistance @ turn)
+
+
+FIELDS = {
+    "isotropic": lambda seed, shape=SHAPE: smooth_field(seed, shape, (3,)),
+    "tensors": lambda seed, shape=SHAPE: jnp.stack([random_spd(3 * seed + member, shape) for member in range(3)]),
+}
+
+
+def close(actual, desired, rtol):
+    """Agreement relative to the largest component."""
+    np.testing.assert_allclose(actual, desired, rtol=0, atol=rtol * np.max(np.abs(desired)))

@@ -53,3 +53,12 @@ def test_the_example_of_meshes_runs(tmp_path, monkeypatch):
         exec(block, names)
     assert names["tensors"].shape == (2, 2, 2)
     np.testing.assert_allclose(names["tensors"][:, 0, 0], [1.652036, 1.812529], rtol=2e-3)
+
+
+@pytest.mark.slow
+def test_the_example_of_cluster_runs():
+    fields = np.exp(np.random.default_rng(0).normal(size=(4, 64, 64))).astype(np.float32)
+    names = {"fields": fields}
+    exec(re.findall(r"```python\n(.*?)```", (DOCS / "cluster.md").read_text(), re.DOTALL)[0], names)
+    expected = names["nh"].effective_tensor(names["cell"], jnp.asarray(fields))
+    np.testing.assert_allclose(names["tensors"], expected, rtol=1e-5, atol=1e-5)

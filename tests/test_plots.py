@@ -3,23 +3,13 @@ import sys
 from types import SimpleNamespace
 
 import jax.numpy as jnp
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from numpyro_homog.plots import plot_cloud, plot_convergence, plot_field
 
-
-@pytest.fixture(autouse=True)
-def drawn():
-    """Lays out and draws every figure of a test, where most faults of a plot show; settings must not change."""
-    settings = dict(matplotlib.rcParams)
-    yield
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == settings
+pytestmark = pytest.mark.usefixtures("drawn")
 
 
 def phases(*batch, num_phases=3, n=8):

@@ -1,8 +1,6 @@
 """Pictures of images and of local fields: what is drawn where, and what is refused."""
 
 import jax.numpy as jnp
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -10,18 +8,9 @@ from numpyro_homog.grids import Grid
 from numpyro_homog.homogenization import CellProblem, Conductivity, Periodic, solve_cell
 from numpyro_homog.plots import plot_image, plot_local_fields
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 PLANE, SPACE = Grid((6, 4), (3.0, 1.0)), Grid((4, 3, 5), (4.0, 1.5, 2.5))
-
-
-@pytest.fixture(autouse=True)
-def drawn():
-    """Lays out and draws every figure of a test, where most faults of a plot show; settings must not change."""
-    settings = dict(matplotlib.rcParams)
-    yield
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == settings
 
 
 def panels(figure):

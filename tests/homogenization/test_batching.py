@@ -9,6 +9,7 @@ import pytest
 from random_cells import make_cell, random_spd, smooth_field, voronoi_field
 
 import numpyro_homog as nh
+from numpyro_homog._workers import num_workers
 from numpyro_homog.homogenization import _host
 from numpyro_homog.homogenization._batching import map_in_chunks
 from numpyro_homog.homogenization._solve import VOXELS_PER_CHUNK
@@ -209,7 +210,7 @@ def test_slices_of_a_long_batch_cover_it_once(total):
 
 def test_a_long_batch_of_several_axes_is_put_back_in_order():
     # More than two chunks per core, so that the eager path cuts it; a laminate tells which member it is.
-    cores = _host.num_workers()
+    cores = num_workers()
     batch = (3, CHUNK * max(cores, 2))
     k = np.random.default_rng(1).uniform(1, 3, batch)
     layers = np.where(np.arange(8) < 4, 1.0, k[..., None])

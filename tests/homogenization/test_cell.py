@@ -33,7 +33,7 @@ def test_defaults_of_a_cell_problem():
     assert isinstance(cell, AbstractCell)
     assert isinstance(cell.law, AbstractLaw)
     assert isinstance(cell.boundary, AbstractBoundary)
-    assert cell.boundary.extra_nodes == 0
+    assert cell.boundary == nh.Periodic()
 
 
 def test_options_are_given_by_name():

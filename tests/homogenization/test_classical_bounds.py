@@ -5,15 +5,11 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from phase_estimates import elastic, functions, mixtures
+from phase_estimates import BULK, FRACTIONS, KAPPA, SHEAR, elastic, functions, mixtures
 
 import numpyro_homog as nh
 
 each_ndim = pytest.mark.parametrize("ndim", [2, 3])
-FRACTIONS = np.array([0.2, 0.5, 0.3])
-KAPPA = np.array([4.0, 1.0, 10.0])
-# Not well-ordered: the stiffest in bulk is the softest in shear.
-BULK, SHEAR = np.array([5.0, 20.0, 8.0]), np.array([3.0, 1.0, 6.0])
 
 
 @pytest.fixture

@@ -6,7 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_cells import (
+    FIELDS,
+    LENGTHS,
+    SHAPE,
     as_tensors,
+    close,
     dual_bound,
     least_eigenvalues,
     make_cell,
@@ -18,34 +22,8 @@ from random_cells import (
 
 import numpyro_homog as nh
 
-# Batches of three on one grid: few compilations serve many tests.
-SHAPE, LENGTHS = (6, 8), (1.0, 1.5)
-FIELDS = {
-    "isotropic": lambda seed, shape=SHAPE: smooth_field(seed, shape, (3,)),
-    "tensors": lambda seed, shape=SHAPE: jnp.stack([random_spd(3 * seed + member, shape) for member in range(3)]),
-}
 each_kind = pytest.mark.parametrize("kind", FIELDS)
 TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
-
-
-@pytest.fixture
-def tolerance(x64):
-    return 1e-13 if x64 else 1e-6
-
-
-@pytest.fixture
-def cell(tolerance):
-    return make_cell(SHAPE, LENGTHS, tolerance=tolerance)
-
-
-@pytest.fixture
-def rtol(x64):
-    """Agreement of two tensors found by different floating-point operations."""
-    return 1e-10 if x64 else 2e-5
-
-
-def close(actual, desired, rtol):
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=rtol * np.max(np.abs(desired)))
 
 
 def refined(field, factor):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_cells import voronoi_labels
+from random_cells import close, voronoi_labels
 
 import numpyro_homog as nh
 from numpyro_homog.homogenization import isotropic_stiffness
@@ -23,10 +23,6 @@ def random_lame(seed, shape, contrast=10.0):
 def disk(n, fraction):
     x = (np.arange(n) + 0.5) / n - 0.5
     return x[:, None] ** 2 + x[None] ** 2 < fraction / np.pi
-
-
-def close(actual, desired, rtol):
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=rtol * np.abs(desired).max())
 
 
 @pytest.mark.x64_only

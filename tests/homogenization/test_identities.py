@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_cells import (
+    LENGTHS,
+    SHAPE,
     as_tensors,
+    close,
     dual_bound,
     iid_field,
     least_eigenvalues,
@@ -19,25 +22,7 @@ from random_cells import (
 import numpyro_homog as nh
 
 CONDUCTIVITY = {"isotropic": lambda seed, shape: smooth_field(seed, shape), "tensors": random_spd}
-SHAPE, LENGTHS = (6, 8), (1.0, 1.5)  # shared: one compilation serves many tests
 each_kind = pytest.mark.parametrize("kind", CONDUCTIVITY)
-
-
-@pytest.fixture
-def tolerance(x64):
-    """Tolerance of the cell problem, close to what the precision can hold at contrast 10."""
-    return 1e-13 if x64 else 1e-6
-
-
-@pytest.fixture
-def rtol(x64):
-    """Agreement of two tensors found by different floating-point operations."""
-    return 1e-10 if x64 else 2e-5
-
-
-def close(actual, desired, rtol):
-    scale = np.max(np.abs(desired))
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=rtol * scale)
 
 
 @pytest.mark.x32

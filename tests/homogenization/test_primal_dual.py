@@ -4,39 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_cells import make_cell, random_spd, smooth_field
+from random_cells import FIELDS, LENGTHS, SHAPE, close, make_cell, smooth_field
 
 import numpyro_homog as nh
 from numpyro_homog._results import RESULTS
-from numpyro_homog.homogenization import AbstractBoundary, LinearElasticity
+from numpyro_homog.homogenization import LinearElasticity
 
-# Batches of three on one grid: few compilations serve many tests.
-SHAPE, LENGTHS = (6, 8), (1.0, 1.5)
-FIELDS = {
-    "isotropic": lambda seed, shape=SHAPE: smooth_field(seed, shape, (3,)),
-    "tensors": lambda seed, shape=SHAPE: jnp.stack([random_spd(3 * seed + member, shape) for member in range(3)]),
-}
 each_kind = pytest.mark.parametrize("kind", FIELDS)
-
-
-@pytest.fixture
-def tolerance(x64):
-    return 1e-13 if x64 else 1e-6
-
-
-@pytest.fixture
-def cell(tolerance):
-    return make_cell(SHAPE, LENGTHS, tolerance=tolerance)
-
-
-@pytest.fixture
-def rtol(x64):
-    """Agreement of two tensors found by different floating-point operations."""
-    return 1e-10 if x64 else 2e-5
-
-
-def close(actual, desired, rtol):
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=rtol * np.max(np.abs(desired)))
 
 
 def dual_cell(shape, lengths=None, **options):
@@ -156,10 +130,6 @@ def test_the_dual_problem_must_converge_too(tolerance):
         nh.effective_bounds(cell, FIELDS["isotropic"](0))
 
 
-# A boundary condition of which nothing is known: whatever the interface asks for is there, and empty.
-Clamped = type(AbstractBoundary)("Clamped", (AbstractBoundary,), dict.fromkeys(AbstractBoundary.__abstractmethods__))
-
-
 @pytest.mark.parametrize("shape", [(8,), (4, 4, 4)])
 def test_other_dimensions_are_refused_with_what_there_is(shape):
     with pytest.raises(ValueError, match=r"two-dimensional cell.*hashin_shtrikman_bounds"):
@@ -170,8 +140,8 @@ def test_other_dimensions_are_refused_with_what_there_is(shape):
 
 def test_other_laws_and_boundaries_are_refused():
     grid = nh.Grid(SHAPE)
-    with pytest.raises(ValueError, match="Clamped"):
-        nh.CellProblem(grid, nh.Conductivity(), Clamped(), discretization=nh.PrimalDual())
+    with pytest.raises(ValueError, match="Affine"):
+        nh.CellProblem(grid, nh.Conductivity(), nh.Affine(), discretization=nh.PrimalDual())
     with pytest.raises(ValueError, match="LinearElasticity"):
         nh.CellProblem(grid, LinearElasticity(), nh.Periodic(), discretization=nh.PrimalDual())
     with pytest.raises(ValueError, match="LinearElasticity"):

@@ -26,15 +26,18 @@ for num in (1, 2, 4):
     mesh = Mesh(np.array(jax.devices()[:num]), ("batch",))
     sharded = jax.device_put(fields, NamedSharding(mesh, P("batch")))
     # The compiler's own partition, with the run-time check of the solves; and one program for each device.
-    automatic = jax.jit(lambda f: nh.effective_tensor(cell, f, throw=False))(sharded)
+    automatic = jax.jit(lambda f: nh.effective_tensor(cell, f, throw=False)).lower(sharded).compile()
     by_hand = jax.jit(jax.shard_map(
         lambda f: nh.effective_tensor(cell, f, throw=False), mesh=mesh, in_specs=P("batch"), out_specs=P("batch"),
         check_vma=False,
-    ))(sharded)
-    for tensors in (automatic, by_hand):
+    )).lower(sharded).compile()
+    communicates = [any(f"all-{verb}" in program.as_text() for verb in ("gather", "reduce", "to-all"))
+                    for program in (automatic, by_hand)]
+    assert communicates == [num > 1, False]
+    for tensors in (automatic(sharded), by_hand(sharded)):
         assert tensors.shape == (8, 2, 2)
         np.testing.assert_allclose(tensors, expected, rtol=3e-6, atol=3e-6)
-    assert len(by_hand.sharding.device_set) == num
+        assert len(tensors.sharding.device_set) == num
 print("agreed")
 """
 )

@@ -25,13 +25,11 @@ class AbstractBoundary(eqx.Module):
     """
 
     @property
-    @abc.abstractmethod
-    def extra_nodes(self) -> int:
-        """Nodes along each axis in excess of voxels: 0 if opposite faces share their nodes, 1 if not."""
-
-    @property
     def free(self) -> bool:
-        """Whether faces are free, and the corrector has zero mean gradient instead; default: no."""
+        """Whether faces are free, and the corrector has zero mean gradient instead; default: no.
+
+        Opposite faces of a grid share their nodes unless they are free.
+        """
         return False
 
     @abc.abstractmethod
@@ -45,11 +43,6 @@ class AbstractBoundary(eqx.Module):
 
 class Periodic(AbstractBoundary):
     """Periodic corrector of zero mean: the cell is the unit of a lattice."""
-
-    @property
-    def extra_nodes(self) -> int:
-        """Opposite faces share their nodes."""
-        return 0
 
     def numbers(self, mesh: Mesh) -> np.ndarray:
         """Opposite faces share their nodes; raises ValueError if these do not match."""
@@ -69,11 +62,6 @@ class Affine(AbstractBoundary):
     References:
         Huet, J. Mech. Phys. Solids 38 (1990); Hazanov and Huet, J. Mech. Phys. Solids 42 (1994).
     """
-
-    @property
-    def extra_nodes(self) -> int:
-        """Opposite faces share their nodes: both are zero."""
-        return 0
 
     def numbers(self, mesh: Mesh) -> np.ndarray:
         """Nodes inside of the box."""
@@ -95,11 +83,6 @@ class UniformFlux(AbstractBoundary):
     References:
         Huet, J. Mech. Phys. Solids 38 (1990); Hazanov and Huet, J. Mech. Phys. Solids 42 (1994).
     """
-
-    @property
-    def extra_nodes(self) -> int:
-        """Opposite faces are independent."""
-        return 1
 
     @property
     def free(self) -> bool:

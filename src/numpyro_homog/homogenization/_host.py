@@ -3,12 +3,13 @@
 import concurrent.futures
 import functools
 import math
-import os
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
+
+from .._workers import num_workers
 
 _LARGEST_SLICE = 2048
 
@@ -62,15 +63,6 @@ def _compile(fn, cell, structure, signature):
     """The program of `fn` for slices of one shape, made once and before the threads start."""
     arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
     return fn.lower(cell, arrays).compile()
-
-
-def num_workers() -> int:
-    """Threads worth using: the cores of this process on a CPU, one on an accelerator."""
-    if jax.default_backend() != "cpu":
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _join(parts, batch):

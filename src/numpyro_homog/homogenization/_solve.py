@@ -161,7 +161,7 @@ def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
         lambda solution: -space.apply(prepared, solution, strained=True),
         precondition,
         space.load(prepared),
-        jnp.full_like(contrast, problem.space.inverse.least),
+        jnp.full_like(contrast, space.inverse.least),
         active,
         active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
         allowance,

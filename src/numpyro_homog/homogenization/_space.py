@@ -87,7 +87,7 @@ def discrete_space(
 
 def _voxel_space(grid: Grid, law, boundary, bases):
     operator = voxel_operator(grid, law, bases)
-    return VoxelSpace(operator, grid.shape, boundary.extra_nodes, boundary.reference(grid, law))
+    return VoxelSpace(operator, grid.shape, int(boundary.free), boundary.reference(grid, law))
 
 
 def check_mesh(mesh: Mesh, boundary: AbstractBoundary) -> None:

@@ -2,8 +2,6 @@
 
 import concurrent.futures
 import math
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._workers import num_workers
 from ..clouds import CloudScale
 from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
 from ..population import Population
@@ -214,7 +213,7 @@ class LeastSquares:
         def run(number):
             return self.problem.call("chunk", self._simulate_chunk, *arguments, jnp.asarray(number), self.problem.data)
 
-        with concurrent.futures.ThreadPoolExecutor(_num_workers()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(num_workers()) as pool:
             try:
                 parts += pool.map(run, range(1, num_chunks))
             except BaseException:
@@ -244,13 +243,6 @@ class LeastSquares:
     @property
     def _divergence(self) -> AbstractLeastSquaresDivergence:
         return self.problem.divergence  # type: ignore[return-value]
-
-
-def _num_workers():
-    """Threads that simulate chunks: the cores of a CPU, one for an accelerator."""
-    if jax.default_backend() != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def split_vector(vector: np.ndarray, population: Population) -> dict[str, np.ndarray]:
