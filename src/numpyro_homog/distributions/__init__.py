@@ -1,6 +1,11 @@
 """Distributions of microstructures, as NumPyro distributions."""
 
+from ._covariance import AbstractCovariance as AbstractCovariance
 from ._fractions import AbstractDistance as AbstractDistance
 from ._fractions import EuclideanDistance as EuclideanDistance
 from ._fractions import SquaredDistance as SquaredDistance
+from ._gaussian_field import GaussianField as GaussianField
 from ._laguerre import LaguerreTessellation as LaguerreTessellation
+from ._neumann import NeumannMatern as NeumannMatern
+from ._periodic import PeriodicMatern as PeriodicMatern
+from ._periodic import PeriodicSquaredExponential as PeriodicSquaredExponential

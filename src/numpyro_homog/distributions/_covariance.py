@@ -1,0 +1,131 @@
+"""What a covariance of a Gaussian field is: a spectrum over products of one-dimensional modes."""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from ._modes import in_chunks, sum_at_points
+
+
+class AbstractCovariance(eqx.Module):
+    """The covariance of a zero-mean Gaussian field with finitely many modes on a box.
+
+    The field is u(x) = sum_k sqrt(lambda_k) xi_k prod_i e_i,k_i(x_i), with independent standard normal xi_k.
+
+    To add one, subclass it as a frozen Equinox module with the fields below, and write `spectrum`, `modes` and
+    the other abstract members. Hyper-parameters are arrays whose shapes broadcast to a batch shape.
+
+    Attributes:
+        lengths: edge lengths of the box, d = 1, 2 or 3 positive numbers.
+        num_modes: number of frequencies along each axis, the constant included.
+    """
+
+    lengths: eqx.AbstractVar[tuple[float, ...]]
+    num_modes: eqx.AbstractVar[tuple[int, ...]]
+
+    @abc.abstractmethod
+    def spectrum(self) -> Float[Array, "..."]:
+        """The variances lambda_k of the coefficients, shape (*batch, K1, ..., Kd)."""
+
+    @abc.abstractmethod
+    def modes(self, axis: int, x: Float[Array, "*points"]) -> Float[Array, "*points k"]:
+        """All modes of one axis at the coordinates x."""
+
+    @abc.abstractmethod
+    def normalized(self) -> "AbstractCovariance":
+        """The same covariance with variance one at every point, and the same batch shape."""
+
+    @property
+    @abc.abstractmethod
+    def mode_shape(self) -> tuple[int, ...]:
+        """Number of modes along each axis: the event shape of the noise."""
+
+    @property
+    @abc.abstractmethod
+    def pointwise_variance(self) -> Array | None:
+        """The variance to which the sum is rescaled at every point, shape (*batch); None: the spectrum decides."""
+
+    @property
+    @abc.abstractmethod
+    def bounds(self) -> tuple[tuple[float, float], ...] | None:
+        """The interval of each axis in which points must lie; None if the field goes on for ever."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of space dimensions d."""
+        return len(self.lengths)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape to which the hyper-parameters broadcast."""
+        return jnp.broadcast_shapes(*(leaf.shape for leaf in jax.tree.leaves(self)))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The floating dtype of the hyper-parameters, and so of the field."""
+        return jnp.result_type(*jax.tree.leaves(self))
+
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> Float[Array, "..."]:
+        """Covariance of u(x) and u(y), exact for the modes kept.
+
+        Args:
+            x: points, shape (*points, d).
+            y: points that broadcast against x.
+
+        Returns:
+            Array of shape (*batch, *points).
+        """
+        x, y = jnp.broadcast_arrays(jnp.asarray(x, self.dtype), jnp.asarray(y, self.dtype))
+        spectrum, axes = self.spectrum(), range(self.ndim)
+        entries = math.prod(spectrum.shape[:-1]) + 4 * sum(self.mode_shape)
+
+        def products(a, b):
+            return sum_at_points(spectrum, [self.modes(i, a[:, i]) * self.modes(i, b[:, i]) for i in axes])
+
+        def covariance(a, b):
+            values = products(a, b)
+            if self.pointwise_variance is None:
+                return values
+            return self.pointwise_variance[..., None] * values / jnp.sqrt(products(a, a) * products(b, b))
+
+        return in_chunks(covariance, entries, x, y)
+
+
+def per_axis(name, value, d):
+    values = (value,) * d if np.ndim(value) == 0 else tuple(value)
+    if len(values) != d:
+        raise ValueError(f"{name} must be one number or one for each of the {d} axes; got {values}.")
+    return values
+
+
+def box(lengths, num_modes):
+    lengths = tuple(float(length) for length in np.atleast_1d(lengths))
+    if not 1 <= len(lengths) <= 3 or not all(math.isfinite(length) and length > 0 for length in lengths):
+        raise ValueError(f"lengths must be one, two or three positive numbers, such as grid.lengths; got {lengths}.")
+    num_modes = per_axis("num_modes", num_modes, len(lengths))
+    if any(int(n) != n or n < 1 for n in num_modes):
+        raise ValueError(f"num_modes must be positive integers, one or {len(lengths)}; got {num_modes}.")
+    return lengths, tuple(int(n) for n in num_modes)
+
+
+def require_broadcast(**parameters):
+    try:
+        jnp.broadcast_shapes(*(value.shape for value in parameters.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in parameters.items())
+        raise ValueError(f"the shapes of hyper-parameters must broadcast to one batch shape; got {shapes}.") from None
+
+
+def trail(parameter, d):
+    return parameter.reshape(parameter.shape + (1,) * d)
+
+
+def squared_frequencies(units, numbers):
+    axes = [(unit * k) ** 2 for unit, k in zip(units, numbers, strict=True)]
+    return sum(np.meshgrid(*axes, indexing="ij"))
