@@ -69,6 +69,33 @@ if hasattr(nh, "LaguerreTessellation"):
         lambda delays: nh.LaguerreTessellation(GRID, delays), (jnp.array([0.0, 0.05, -0.05]),)
     )
 
+DISTRIBUTIONS["GaussianField"] = DistributionCase(
+    lambda tau, s: nh.GaussianField(GRID, nh.NeumannMatern(GRID.lengths, tau, s, num_modes=4)),
+    (jnp.array(6.0), jnp.array(2.5)),
+)
+DISTRIBUTIONS["GaussianCopulaField"] = DistributionCase(
+    lambda mean, scale: nh.GaussianCopulaField(
+        dist.LogNormal(mean, 0.5),
+        nh.GaussianField(GRID, nh.PeriodicMatern(GRID.lengths, scale, 1.5, num_modes=3)),
+    ),
+    (jnp.array(0.3), jnp.array(0.2)),
+)
+DISTRIBUTIONS["DirichletCopulaField"] = DistributionCase(
+    lambda alpha, scale: nh.DirichletCopulaField(
+        alpha, nh.GaussianField(GRID, nh.PeriodicSquaredExponential(GRID.lengths, scale, num_modes=3))
+    ),
+    (jnp.array([0.3, 1.0, 4.0]), jnp.array(0.2)),
+)
+DISTRIBUTIONS["ThresholdedGaussianField"] = DistributionCase(
+    lambda logits, temperature: nh.ThresholdedGaussianField(
+        GRID,
+        nh.PeriodicMatern(GRID.lengths, 0.2, 1.5, num_modes=3),
+        jax.nn.softmax(logits),
+        temperature=temperature,
+    ),
+    (jnp.array([0.0, 1.0, 0.5]), jnp.array(0.2)),
+)
+
 
 # --- the public surface ---
 

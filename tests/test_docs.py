@@ -9,7 +9,7 @@ import meshio
 import numpy as np
 import pytest
 from mesh_cells import circle_mesh
-from numpyro.handlers import trace
+from numpyro.handlers import seed, trace
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -62,3 +62,15 @@ def test_the_example_of_cluster_runs():
     exec(re.findall(r"```python\n(.*?)```", (DOCS / "cluster.md").read_text(), re.DOTALL)[0], names)
     expected = names["nh"].effective_tensor(names["cell"], jnp.asarray(fields))
     np.testing.assert_allclose(names["tensors"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.numpyro_layer
+def test_the_examples_of_random_fields_run():
+    page = (DOCS / "microstructures.md").read_text().partition("## Random fields")[2].partition("\n## ")[0]
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["law"].sample(names["jax"].random.key(1)).shape == (10, 40, 3)
+    sites = trace(seed(names["model"], 0)).get_trace(3)
+    assert sites["K_eff"]["value"].shape == (3, 2, 2)

@@ -20,6 +20,8 @@ TOP_LEVEL = {
     "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "Mesh", "load_mesh",
     "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
+    "DirichletCopulaField", "GaussianCopulaField", "GaussianField", "NeumannMatern", "PeriodicMatern",
+    "PeriodicSquaredExponential", "ThresholdedGaussianField",
 }  # fmt: skip
 NAMESPACES = {
     "distributions",

@@ -11,11 +11,14 @@ from ._results import RESULTS as RESULTS
 from .datasets import example_names as example_names
 from .datasets import example_truth as example_truth
 from .datasets import load_example as load_example
+from .distributions import DirichletCopulaField as DirichletCopulaField
+from .distributions import GaussianCopulaField as GaussianCopulaField
 from .distributions import GaussianField as GaussianField
 from .distributions import LaguerreTessellation as LaguerreTessellation
 from .distributions import NeumannMatern as NeumannMatern
 from .distributions import PeriodicMatern as PeriodicMatern
 from .distributions import PeriodicSquaredExponential as PeriodicSquaredExponential
+from .distributions import ThresholdedGaussianField as ThresholdedGaussianField
 from .divergences import SlicedWasserstein as SlicedWasserstein
 from .grids import Grid as Grid
 from .handlers import generalized_bayes as generalized_bayes
