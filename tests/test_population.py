@@ -57,6 +57,16 @@ def test_a_parameter_behind_a_discrete_draw_is_reported():
     assert Population(checkerboards, ["K_eff"], (10,)).non_reparametrized == {}
 
 
+def test_delays_of_sharp_cells_are_reported():
+    def model():
+        delay = numpyro.sample("delay", dist.Normal(0.0, 0.1))
+        with numpyro.plate("specimens", 4):
+            law = nh.LaguerreTessellation(nh.Grid((4, 4)), jnp.stack([0.0, delay]), sharp=True)
+            numpyro.deterministic("x", numpyro.sample("phases", law).mean((-3, -2)))
+
+    assert Population(model, ["x"]).non_reparametrized == {"phases": ("delay",)}
+
+
 def test_a_discrete_draw_without_parameters_is_not_reported():
     def model():
         mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))

@@ -172,7 +172,9 @@ def _without_path(fn):
     if not base.arg_constraints:
         return _arrays(base)
     names = set(base.arg_constraints) - set(base.reparametrized_params)
-    return _arrays([getattr(base, name) for name in sorted(names) if name in vars(base)])
+    # Stored or a property; a lazy property is another form of a parameter that is stored.
+    known = [n for n in sorted(names) if n in vars(base) or isinstance(getattr(type(base), n, None), property)]
+    return _arrays([getattr(base, name) for name in known])
 
 
 def _arrays(tree):
