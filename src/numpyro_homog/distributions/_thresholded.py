@@ -95,12 +95,12 @@ def _thresholds(fractions):
 class ThresholdedGaussianField(dist.TransformedDistribution):
     """Phases between level sets of one Gaussian field, with given mean volume fractions.
 
-    With u(x) the field divided by its standard deviation, x belongs to phase j if t_(j-1) <= u(x) < t_j, where t_j is
+    With u(x) the field divided by its standard deviation, x belongs to phase j where t[j-1] <= u(x) < t[j], and t[j] is
     the normal quantile of f_1 + ... + f_j, f being the `fractions`. Phase j thus touches phases j - 1 and j + 1 only.
     The fraction of one sample fluctuates about f.
 
     Samples are one-hot by default: sharp, and without derivatives. With a `temperature` T the step is replaced by a
-    normal distribution function of width T (in standard deviations of u) about t_j sqrt(1 + T^2), which leaves the mean
+    normal distribution function of width T (in standard deviations of u) about t[j] sqrt(1 + T^2), which leaves the mean
     fractions exact and makes samples differentiable. What remains is grey interfaces: the variance of a phase of one
     half falls from 1/4 to arcsin(1 / (1 + T^2)) / (2 pi), about 1/4 - 0.225 T, and effective properties move with it.
 
