@@ -7,6 +7,7 @@ fractions. The areas are exact, triple points included, for any number of planes
 
 import abc
 import itertools
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -80,6 +81,14 @@ def voxel_fractions(
         The cost grows like J^3.
     """
     values, slopes = _tangent_planes(seeds, delays, grid, distance, smooth=True)
+    return envelope_fractions(values, slopes, grid)
+
+
+def envelope_fractions(values: Array, slopes: Sequence[Array], grid: Grid) -> Float[Array, "*batch_and_grid planes"]:
+    """Part of each voxel where each of J planes is the lowest, shape (*batch, *grid, J).
+
+    `values` at the voxel centres and the two partial derivatives, `slopes`, have shape (J, *batch, *grid).
+    """
     unit = min(grid.spacing)
     scaled = [slope * jnp.asarray(h / unit, slope.dtype) for slope, h in zip(slopes, grid.spacing, strict=True)]
     return _areas(values / jnp.asarray(unit, values.dtype), *scaled)
@@ -105,8 +114,10 @@ def _tangent_planes(seeds, delays, grid, distance, smooth):
         centers = (jnp.arange(n, dtype=dtype) + jnp.asarray(0.5, dtype)) * jnp.asarray(h, dtype)
         z = jnp.moveaxis(seeds[..., axis], -1, 0)[..., None]
         offset = centers.reshape((1,) * (z.ndim - 1) + (n,)) - z
-        offset = offset - jnp.asarray(length, dtype) * jnp.round(offset / jnp.asarray(length, dtype))
-        offset, factor = _fold(offset, length, h) if smooth else (offset, jnp.ones_like(offset))
+        if smooth:
+            offset, factor = periodic_offset(offset, length, h)
+        else:
+            offset, factor = _nearest_image(offset, length), jnp.ones_like(offset)
         shape = offset.shape[:-1] + (1,) * axis + (n,) + (1,) * (d - 1 - axis)
         displacement.append(offset.reshape(shape))
         factors.append(factor.reshape(shape))
@@ -119,12 +130,20 @@ def _tangent_planes(seeds, delays, grid, distance, smooth):
     return values, [slope * jnp.broadcast_to(factor, full) for slope, factor in zip(slopes, factors, strict=True)]
 
 
-def _fold(offset, length, h):
-    """Round the fold of the periodic distance off, where the nearest image changes, over the width of one voxel.
+def _nearest_image(offset, length):
+    length = jnp.asarray(length, offset.dtype)
+    return offset - length * jnp.round(offset / length)
+
+
+def periodic_offset(offset: Array, length: float, h: float) -> tuple[Array, Array]:
+    """Nearest periodic image of a coordinate difference, and its derivative.
+
+    The fold, where the nearest image changes, is rounded off over the width h of one voxel.
 
     |offset| as a function of position is a tent with its fold at half a period. A voxel that contains the fold sees
     two images; it gets a mean plane of the two. The quartic makes value, slope and curvature continuous.
     """
+    offset = _nearest_image(offset, length)
     size = jnp.abs(offset)
     t = jnp.clip((length / 2 - size) / (h / 2), 0.0, 1.0)
     excess = (h / 2) * ((3 + 6 * t**2 - t**4) / 8 - t)
