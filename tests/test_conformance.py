@@ -95,6 +95,11 @@ DISTRIBUTIONS["ThresholdedGaussianField"] = DistributionCase(
     ),
     (jnp.array([0.0, 1.0, 0.5]), jnp.array(0.2)),
 )
+DISTRIBUTIONS["VoronoiPhases"] = DistributionCase(
+    lambda fractions: nh.VoronoiPhases(GRID, fractions, 4, temperature=0.2, sharp=True),
+    (jnp.array([0.5, 0.3, 0.2]),),
+)
+DISTRIBUTIONS["UniformSimplex"] = DistributionCase(nh.UniformSimplex, (jnp.array(0.1), jnp.array([0.3, 0.5])))
 
 
 # --- the public surface ---

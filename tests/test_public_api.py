@@ -20,6 +20,7 @@ TOP_LEVEL = {
     "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "Mesh", "load_mesh",
     "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
+    "UniformSimplex", "VoronoiPhases",
     "DirichletCopulaField", "GaussianCopulaField", "GaussianField", "NeumannMatern", "PeriodicMatern",
     "PeriodicSquaredExponential", "ThresholdedGaussianField",
 }  # fmt: skip

@@ -19,6 +19,8 @@ from .distributions import NeumannMatern as NeumannMatern
 from .distributions import PeriodicMatern as PeriodicMatern
 from .distributions import PeriodicSquaredExponential as PeriodicSquaredExponential
 from .distributions import ThresholdedGaussianField as ThresholdedGaussianField
+from .distributions import UniformSimplex as UniformSimplex
+from .distributions import VoronoiPhases as VoronoiPhases
 from .divergences import SlicedWasserstein as SlicedWasserstein
 from .grids import Grid as Grid
 from .handlers import generalized_bayes as generalized_bayes

@@ -12,3 +12,5 @@ from ._neumann import NeumannMatern as NeumannMatern
 from ._periodic import PeriodicMatern as PeriodicMatern
 from ._periodic import PeriodicSquaredExponential as PeriodicSquaredExponential
 from ._thresholded import ThresholdedGaussianField as ThresholdedGaussianField
+from ._uniform_simplex import UniformSimplex as UniformSimplex
+from ._voronoi_phases import VoronoiPhases as VoronoiPhases
