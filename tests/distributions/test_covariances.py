@@ -108,7 +108,7 @@ def test_samples_have_this_covariance_at_every_point(name, d, x64):
     for points in (grid, corners):
         law = nh.GaussianField(points, covariance)
         zero = jnp.zeros(law.base_dist.event_shape)
-        jacobian = jax.jacfwd(law.transforms[0])(zero).reshape(-1, zero.size)
+        jacobian = jax.jit(jax.jacfwd(law.transforms[0]))(zero).reshape(-1, zero.size)
         x = (grid.centers() if points is grid else corners).reshape(-1, d)
         expected = covariance(x[:, None], x[None, :])
         scale = float(jnp.max(expected))
@@ -128,7 +128,7 @@ def test_hyper_parameters_have_the_derivatives_of_differences(name):
     def of(p):
         return nh.GaussianField(points, COVARIANCES[name]((1.0, 1.5), p)).sample(jax.random.key(3)) @ weights
 
-    gradient = jax.grad(of)(jnp.ones(3))
+    gradient = jax.jit(jax.grad(of))(jnp.ones(3))
     for i, direction in enumerate(jnp.eye(3)):
         step = 1e-5
         difference = (of(1 + step * direction) - of(1 - step * direction)) / (2 * step)

@@ -100,9 +100,9 @@ class ThresholdedGaussianField(dist.TransformedDistribution):
     The fraction of one sample fluctuates about f.
 
     Samples are one-hot by default: sharp, and without derivatives. With a `temperature` T the step is replaced by a
-    normal distribution function of width T (in standard deviations of u) about t[j] sqrt(1 + T^2), which leaves the mean
-    fractions exact and makes samples differentiable. What remains is grey interfaces: the variance of a phase of one
-    half falls from 1/4 to arcsin(1 / (1 + T^2)) / (2 pi), about 1/4 - 0.225 T, and effective properties move with it.
+    normal distribution function of width T (in standard deviations of u) about t[j] sqrt(1 + T^2), which leaves the
+    mean fractions exact and makes samples differentiable. What remains is grey interfaces: the variance of a phase of
+    one half falls from 1/4 to arcsin(1 / (1 + T^2)) / (2 pi), about 1/4 - 0.225 T, and effective properties follow.
 
     It is a pushforward: `log_prob` raises, and `TransformReparam` exposes the noise.
 
