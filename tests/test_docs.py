@@ -74,3 +74,14 @@ def test_the_examples_of_random_fields_run():
     assert names["law"].sample(names["jax"].random.key(1)).shape == (10, 40, 3)
     sites = trace(seed(names["model"], 0)).get_trace(3)
     assert sites["K_eff"]["value"].shape == (3, 2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.numpyro_layer
+def test_the_examples_of_random_polycrystals_run():
+    page = (DOCS / "microstructures.md").read_text().partition("## Random polycrystals")[2].partition("\n## ")[0]
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert trace(seed(names["model"], 0)).get_trace(3)["phases"]["value"].shape == (3, 64, 64, 3)
+    assert trace(seed(names["graded"], 0)).get_trace(3)["phases"]["value"].shape == (3, 64, 64, 2)

@@ -164,7 +164,7 @@ class VoronoiPhases(dist.TransformedDistribution):
     number of seeds that are few to a voxel (docs/microstructures.md). Crowded seeds are found by a slower search.
 
     References:
-        Okabe, Boots, Sugihara, Chiu, Spatial Tessellations (2000), section 5.
+        Okabe, Boots, Sugihara, Chiu, Spatial Tessellations (2000), chapter 5.
 
     Example:
         >>> grid = nh.Grid((64, 64))
@@ -295,6 +295,5 @@ def _check_fractions(fractions, seeds):
     try:
         np.broadcast_shapes(fractions.shape[:-2], seeds.shape[:-2])
     except ValueError:
-        raise ValueError(
-            f"fractions has shape {fractions.shape} and seeds {seeds.shape}; their batch shapes do not broadcast."
-        ) from None
+        message = f"fractions has shape {fractions.shape} and seeds {seeds.shape}; their batch shapes do not broadcast."
+        raise ValueError(message) from None
