@@ -165,9 +165,9 @@ def test_labels_have_their_probabilities_and_relaxed_ones_the_same_mean(x64):
     np.testing.assert_allclose(labels(u, f).mean(0), f, atol=1e-4)
     for temperature in (0.003, 0.1, 1.0):
         shares = relaxed_labels(u, f, jnp.asarray(temperature))
-        assert float(shares.min()) > -1e-6
-        np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-6)
-        np.testing.assert_allclose(shares.mean(0), f, atol=2e-6 if x64 else 1e-5)  # the midpoint rule
+        assert float(shares.min()) >= 0
+        np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
+        np.testing.assert_allclose(shares.mean(0), f, atol=2e-6 if x64 else 1e-4)  # the midpoint rule
     distances = [float(jnp.abs(relaxed_labels(u, f, jnp.asarray(t)) - labels(u, f)).mean()) for t in (0.1, 0.01, 0.001)]
     assert distances[0] > 5 * distances[1] > 25 * distances[2]
 

@@ -30,13 +30,14 @@ def relaxed_labels(uniforms: Array, fractions: Array, temperature: Array) -> Flo
     The bump, 3 (1 - t^2) / 4 with t = (u' - u) / temperature, is periodic in u; so shares have the mean of the labels.
     """
     sums = jnp.cumsum(fractions, axis=-1)[..., :-1]
-    ends = jnp.broadcast_to(jnp.zeros((), sums.dtype), (*sums.shape[:-1], 1))
+    ends = jnp.zeros((*sums.shape[:-1], 1), sums.dtype)
     cuts = jnp.concatenate([ends, sums, ends + 1], axis=-1)
     above = jnp.zeros(jnp.broadcast_shapes(uniforms.shape, cuts.shape[:-1]) + cuts.shape[-1:], cuts.dtype)
     for period in (-1, 0, 1):
         s = jnp.clip((1 + (uniforms[..., None] - cuts + period) / temperature) / 2, 0, 1)
         above = above + s**2 * (3 - 2 * s)
-    return above[..., :-1] - above[..., 1:]
+    shares = above[..., :-1] - above[..., 1:]
+    return jnp.where(shares < 0, 0, shares)  # by rounding
 
 
 class VoronoiTransform(PushforwardTransform):
