@@ -36,7 +36,7 @@ class Batched:
     def _cell(cells: dict, tolerance: float, shape):
         grid = nh.Grid(shape[1 : 1 + cells.get("ndim", 2)])
         law = nh.LinearElasticity() if cells.get("elastic") else nh.Conductivity()
-        return nh.CellProblem(grid, law, nh.Periodic(), tolerance=tolerance)
+        return nh.CellProblem(grid, law, nh.Periodic(), tolerance=tolerance, preconditioner=nh.Multigrid())
 
     def _make_program(self, cell, gradient: bool, throw: bool):
         material = jax.jit(functools.partial(nh.lame_from_young, poisson=POISSON))

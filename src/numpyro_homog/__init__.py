@@ -32,9 +32,11 @@ from .homogenization import Conductivity as Conductivity
 from .homogenization import EffectiveBounds as EffectiveBounds
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import LinearElasticity as LinearElasticity
+from .homogenization import Multigrid as Multigrid
 from .homogenization import Periodic as Periodic
 from .homogenization import Primal as Primal
 from .homogenization import PrimalDual as PrimalDual
+from .homogenization import ReferenceMedium as ReferenceMedium
 from .homogenization import UniformFlux as UniformFlux
 from .homogenization import effective_bounds as effective_bounds
 from .homogenization import effective_tensor as effective_tensor

@@ -14,8 +14,9 @@ class RESULTS(lx.RESULTS):
     )
     not_converged = (
         "The cell solver used up its iterations before the error of the effective tensor was certified. Likely cause: a"
-        " contrast of coefficients beyond 1e6, or a tolerance below what the precision can hold. Raise `max_iterations`"
-        " or `tolerance` of the CellProblem, or use 64-bit precision."
+        " contrast of coefficients beyond 1e6, or a tolerance below what the precision can hold. Build the"
+        " CellProblem with `preconditioner=Multigrid()`, raise its `max_iterations` or `tolerance`, or use 64-bit"
+        " precision."
     )
     fit_not_converged = (
         "The best descent ended before its divergence stopped falling: the estimate can still move. Raise `max_steps`"

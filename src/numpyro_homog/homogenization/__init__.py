@@ -14,6 +14,9 @@ from ._classical_bounds import hashin_shtrikman_bounds as hashin_shtrikman_bound
 from ._classical_bounds import reuss_bound as reuss_bound
 from ._classical_bounds import self_consistent as self_consistent
 from ._classical_bounds import voigt_bound as voigt_bound
+from ._conditioning import AbstractPreconditioner as AbstractPreconditioner
+from ._conditioning import Multigrid as Multigrid
+from ._conditioning import ReferenceMedium as ReferenceMedium
 from ._effective import AbstractCell as AbstractCell
 from ._effective import effective_tensor as effective_tensor
 from ._elasticity import LinearElasticity as LinearElasticity

@@ -12,6 +12,7 @@ from .._results import RESULTS
 from ..grids import Grid
 from ..meshes import Mesh
 from ._boundary import AbstractBoundary
+from ._conditioning import AbstractPreconditioner, ReferenceMedium
 from ._effective import AbstractCell
 from ._host import is_traced, map_slices
 from ._law import AbstractLaw
@@ -39,6 +40,7 @@ class CellProblem(AbstractCell):
         max_iterations: conjugate-gradient iterations after which a member is declared failed.
         discretization: `Primal()`, whose tensor is an upper bound; or, where it exists, `PrimalDual()`, whose tensor is
             far closer and costs twice as much.
+        preconditioner: `ReferenceMedium()`, or `Multigrid()` for contrasts above 100.
 
     Raises:
         TypeError, ValueError: at construction, for arguments that are not as described.
@@ -62,6 +64,7 @@ class CellProblem(AbstractCell):
     tolerance: float = eqx.field(static=True)
     max_iterations: int = eqx.field(static=True)
     discretization: AbstractDiscretization = eqx.field(static=True)
+    preconditioner: AbstractPreconditioner = eqx.field(static=True)
 
     def __init__(
         self,
@@ -72,12 +75,14 @@ class CellProblem(AbstractCell):
         tolerance: float = 1e-6,
         max_iterations: int = 2000,
         discretization=Primal(),  # noqa: B008  (immutable)
+        preconditioner=ReferenceMedium(),  # noqa: B008
     ):
         for value, kind, what in (
             (grid, Grid | Mesh, "a Grid or a Mesh"),
             (law, AbstractLaw, "a law such as Conductivity()"),
             (boundary, AbstractBoundary, "a boundary condition such as Periodic()"),
             (discretization, AbstractDiscretization, "discretization=Primal() or PrimalDual()"),
+            (preconditioner, AbstractPreconditioner, "preconditioner=ReferenceMedium() or Multigrid()"),
         ):
             if not isinstance(value, kind):
                 raise TypeError(f"CellProblem(grid, law, boundary) expects {what}; got {type(value).__name__}.")
@@ -86,9 +91,11 @@ class CellProblem(AbstractCell):
         if max_iterations < 1 or int(max_iterations) != max_iterations:
             raise ValueError(f"max_iterations must be a positive integer; got {max_iterations}.")
         discretization.check(grid, law, boundary)
+        preconditioner.check(grid, law, boundary)
         if isinstance(grid, Mesh):
             check_mesh(grid, boundary)
-        self.grid, self.law, self.boundary, self.discretization = grid, law, boundary, discretization
+        self.grid, self.law, self.boundary = grid, law, boundary
+        self.discretization, self.preconditioner = discretization, preconditioner
         self.tolerance, self.max_iterations = float(tolerance), int(max_iterations)
 
     def compute_effective(
@@ -201,7 +208,13 @@ def _discretize(cell, field):
         ),
     )
     problem = Discretization(
-        cell.grid, cell.law, cell.boundary, coefficients.bases, cell.tolerance, cell.max_iterations
+        cell.grid,
+        cell.law,
+        cell.boundary,
+        cell.preconditioner,
+        coefficients.bases,
+        cell.tolerance,
+        cell.max_iterations,
     )
     return problem, coefficients, batch
 

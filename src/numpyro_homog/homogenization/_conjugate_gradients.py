@@ -28,11 +28,76 @@ class Iterations(NamedTuple):
     num_iterations: Int[Array, "batch loads"]
 
 
+class GaussRadau(NamedTuple):
+    """Bound from the coefficients of the iteration, for a preconditioner with a spectrum of known lower end.
+
+    With `least` <= the eigenvalues of the preconditioned operator, the squared energy norm of the error is at most
+    factor * r' M r, where the factor follows the Gauss-Radau recurrence from 1 / least.
+
+    Attributes:
+        least: lower bound of the spectrum on the complement of the null space, > 0.
+
+    References:
+        Golub and Meurant, Matrices, Moments and Quadrature with Applications (2010), chapter 12; Meurant and Tichy,
+        Numerical Algorithms 62 (2013), eq. (3.6).
+    """
+
+    least: float
+
+    def start(self, load: Array, rz: Array) -> tuple[Array, Array]:
+        """Bound at zero, and what `follow` wants to remember."""
+        return rz / self.least, jnp.full_like(rz, 1 / self.least)
+
+    def follow(
+        self, residual: Array, rz: Array, alpha: Array, beta: Array, allowed: Array, bound: Array, factor: Array
+    ):
+        """Bound after an iteration with these coefficients, and what to remember."""
+        excess = factor - alpha
+        tighter = excess / (self.least * excess + beta)
+        known = (excess > 0) & jnp.isfinite(tighter)
+        factor = jnp.where(known, jnp.minimum(tighter, 1 / self.least), 1 / self.least)
+        return factor * rz, factor
+
+
+class ReferenceBound(NamedTuple):
+    """Bound from the residual by the inverse of a reference medium, for any preconditioner.
+
+    The squared energy norm of the error is at most r' R^-1 r / least. It is evaluated only when the preconditioner
+    says that it may suffice: r' M r estimates the same quantity, and by how much the bound is larger is remembered.
+
+    Attributes:
+        inverse: R^-1, a function of residuals.
+        least: lower bound of the operator relative to R, > 0.
+    """
+
+    inverse: Callable
+    least: float
+
+    def start(self, load: Array, rz: Array) -> tuple[Array, Array]:
+        """Bound at zero, and what `follow` wants to remember."""
+        return self.bound(load), jnp.ones_like(rz)
+
+    def follow(
+        self, residual: Array, rz: Array, alpha: Array, beta: Array, allowed: Array, bound: Array, excess: Array
+    ):
+        """Bound after an iteration, and what to remember."""
+        promising = excess * rz <= allowed
+        found = lax.cond(jnp.any(promising), self.bound, lambda _: bound, residual)
+        bound = jnp.where(promising, found, jnp.inf)
+        excess = jnp.where(promising, jnp.maximum(0.5 * bound / jnp.where(rz > 0, rz, 1), 1), excess)
+        return bound, excess
+
+    def bound(self, residual: Array) -> Array:
+        """Bound of the squared energy norm of what has this residual, shape (batch, loads)."""
+        squared = jnp.sum(residual * self.inverse(residual), axis=tuple(range(2, residual.ndim)))
+        return jnp.maximum(squared, 0) / self.least
+
+
 def conjugate_gradients(
     matvec: Callable,
     precondition: Callable,
+    certificate: GaussRadau | ReferenceBound,
     load: Float[Array, "..."],
-    least: Float[Array, "batch"],
     active: Array,
     allowance: Callable,
     max_iterations: int,
@@ -41,27 +106,20 @@ def conjugate_gradients(
     """Solve A x = load for each member and load case, until the energy error is certified.
 
     Each (member, load case) runs its own recurrence and is frozen when it has finished, so the members of a batch
-    cannot disturb one another. With `least` <= the eigenvalues of the preconditioned operator, the squared energy norm
-    of the error is at most gamma r' M r, where gamma follows the Gauss-Radau recurrence; gamma starts as 1 / least.
+    cannot disturb one another.
 
     Args:
         matvec: A, on arrays of the shape of `load`.
         precondition: M, an approximate inverse of A on the complement of its null space, zero on the null space.
+        certificate: upper bound of the squared energy norm of the error.
         load: right-hand sides, shape (batch, loads, components, *grid), orthogonal to the null space of A.
-        least: lower bound of the spectrum of M A on that complement, shape (batch,), > 0.
         active: what is to be solved, shape (batch, loads); the others come back as zero.
         allowance: function of the energy found so far that returns the admissible `bound`.
         max_iterations: number of iterations after which the unfinished are given up.
         energy: energy found before, if `load` is what an earlier run left over.
-
-    References:
-        Golub and Meurant, Matrices, Moments and Quadrature with Applications (2010), chapter 12; Meurant and Tichy,
-        Numerical Algorithms 62 (2013), eq. (3.6).
     """
     axes = tuple(range(2, load.ndim))
     widen = lambda scalars: lax.expand_dims(scalars, axes)  # noqa: E731
-    inverse_least = jnp.broadcast_to((1 / least)[:, None], load.shape[:2])
-    least = 1 / inverse_least
 
     def unfinished(bound, energy, running):
         return running & ~(bound <= allowance(energy))
@@ -70,7 +128,7 @@ def conjugate_gradients(
         return jnp.any(state[-1]) & (state[-2] < max_iterations)
 
     def iterate(state):
-        x, r, p, rz, radau, energy, count, step, running = state
+        x, r, p, rz, bound, memory, energy, count, step, running = state
         q = matvec(p)
         curvature = jnp.sum(p * q, axis=axes)
         safe = jnp.where(running & (curvature > 0), curvature, 1.0)
@@ -81,32 +139,32 @@ def conjugate_gradients(
         new = jnp.maximum(jnp.sum(r * z, axis=axes), 0)
         beta = jnp.where(running, new / jnp.where(running, rz, 1.0), 0.0)
         p = z + widen(beta) * p
-        excess = radau - alpha
-        tighter = excess / (least * excess + beta)
-        tighter = jnp.where((excess > 0) & jnp.isfinite(tighter), jnp.minimum(tighter, inverse_least), inverse_least)
         energy = energy + alpha * rz
-        rz = jnp.where(running, new, rz)
-        radau = jnp.where(running, tighter, radau)
+        allowed = jnp.where(running, allowance(energy), -jnp.inf)
+        followed = certificate.follow(r, new, alpha, beta, allowed, bound, memory)
+        rz, bound, memory = (
+            jnp.where(running, now, before) for now, before in zip((new, *followed), (rz, bound, memory), strict=True)
+        )
         count = count + running.astype(count.dtype)
-        return x, r, p, rz, radau, energy, count, step + 1, unfinished(radau * rz, energy, running)
+        return x, r, p, rz, bound, memory, energy, count, step + 1, unfinished(bound, energy, running)
 
     z = precondition(load)
     initial = rz = jnp.maximum(jnp.sum(load * z, axis=axes), 0)
     energy = jnp.zeros_like(rz) if energy is None else energy
-    running = unfinished(inverse_least * rz, energy, active)
+    bound, memory = certificate.start(load, rz)
+    running = unfinished(bound, energy, active)
     count = jnp.zeros(rz.shape, jnp.int32)
-    start = (jnp.zeros_like(load), load, z, rz, inverse_least, energy, count, jnp.int32(0), running)
-    x, r, _, rz, radau, energy, count, _, _ = lax.while_loop(condition, iterate, start)
+    start = (jnp.zeros_like(load), load, z, rz, bound, memory, energy, count, jnp.int32(0), running)
+    x, r, _, rz, bound, _, energy, count, _, _ = lax.while_loop(condition, iterate, start)
     residual = jnp.sqrt(rz / jnp.where(initial > 0, initial, 1.0))
-    return Iterations(x, r, energy, radau * rz, residual, count)
+    return Iterations(x, r, energy, bound, residual, count)
 
 
 def certified_solution(
     solve: Callable,
     residual: Callable,
-    precondition: Callable,
+    reference: ReferenceBound,
     load: Float[Array, "..."],
-    least: Float[Array, "batch"],
     active: Array,
     doubtful: Array,
     allowance: Callable,
@@ -116,14 +174,13 @@ def certified_solution(
     """Solve, certify what is doubtful by its true residual, and solve again from there while that fails.
 
     In finite precision the residual of the recurrence drifts from the true one. With the drift d, the energy norm of
-    the error is at most that of the recurrence plus (d' M d / least)^(1/2), by the triangle inequality.
+    the error is at most that of the recurrence plus the bound for d, by the triangle inequality.
 
     Args:
         solve: function (load, active, energy) -> Iterations, as `conjugate_gradients` makes them.
         residual: true residual of a solution.
-        precondition: M.
+        reference: bound of the energy norm of what has a given residual.
         load: right-hand sides.
-        least: as in `conjugate_gradients`.
         active: what is to be solved, shape (batch, loads).
         doubtful: what is to be certified by its true residual, shape (batch, loads).
         allowance: as in `conjugate_gradients`.
@@ -137,9 +194,8 @@ def certified_solution(
 
     def check(found):
         truth = residual(found.solution)
-        drift = truth - found.remainder
-        squared = jnp.maximum(jnp.sum(drift * precondition(drift), axis=axes), 0) / least[:, None]
-        return truth, jnp.where(doubtful, (jnp.sqrt(found.bound) + jnp.sqrt(squared)) ** 2, found.bound)
+        drift = reference.bound(truth - found.remainder)
+        return truth, jnp.where(doubtful, (jnp.sqrt(found.bound) + jnp.sqrt(drift)) ** 2, found.bound)
 
     def go_on(state):
         found, load, pending, rounds = state

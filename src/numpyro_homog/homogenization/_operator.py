@@ -114,8 +114,8 @@ class VoxelOperator(NamedTuple):
         shape = unknown.shape[3:]
         padded = lax.optimization_barrier(add_halo(unknown, len(shape)))
         steps = {tuple((second - first).tolist()) for first in self.corners for second in self.corners}
-        own = _shifted(padded, (0,) * len(shape), shape, 0)
-        differences = {step: _shifted(padded, step, shape, 0) - own for step in sorted(steps) if any(step)}
+        own = shifted(padded, (0,) * len(shape), shape, 0)
+        differences = {step: shifted(padded, step, shape, 0) - own for step in sorted(steps) if any(step)}
         result = jnp.zeros((), unknown.dtype)
         for (a, corner), c in itertools.product(enumerate(self.corners), range(len(self.matrices))):
             flux = jnp.zeros((), unknown.dtype)
@@ -123,7 +123,7 @@ class VoxelOperator(NamedTuple):
                 node = np.flatnonzero(np.all(self.corners - corner == step, axis=1))
                 weight = float(self.matrices[c, a, 0, node[0], 0]) if len(node) else 0.0
                 flux = flux + weight * difference if weight else flux
-            result = result + _shifted(halo_values, -corner, shape, c) * flux
+            result = result + shifted(halo_values, -corner, shape, c) * flux
         return result
 
 
@@ -185,7 +185,7 @@ def _sum(terms):
     return functools.reduce(operator.add, terms) if terms else None
 
 
-def _shifted(padded, offset, shape, index):
+def shifted(padded, offset, shape, index):
     """Values at i + offset of entry `index` of the axis before the grid, which is kept with length one."""
     lead = padded.ndim - len(shape) - 1
     starts = (*(0 for _ in range(lead)), index, *(1 + int(o) for o in offset))

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from ._batching import map_in_chunks
 from ._boundary import AbstractBoundary
-from ._conjugate_gradients import Iterations, certified_solution, conjugate_gradients
+from ._conditioning import AbstractPreconditioner
+from ._conjugate_gradients import GaussRadau, Iterations, ReferenceBound, certified_solution, conjugate_gradients
 from ._law import AbstractLaw, Coefficients
 from ._mesh_operator import MeshOperator
 from ._operator import load_pairs
@@ -27,6 +28,7 @@ class Discretization(NamedTuple):
     geometry: Geometry
     law: AbstractLaw
     boundary: AbstractBoundary
+    preconditioner: AbstractPreconditioner
     bases: tuple
     tolerance: float
     max_iterations: int
@@ -151,33 +153,38 @@ def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
     def allowance(energy):
         return problem.tolerance * space.volume * stiffness(energy)
 
-    precondition = _preconditioner(problem, coefficients)
-    solve = _solver(problem, prepared, precondition, allowance)
     active = jnp.broadcast_to(coefficients.valid[:, None], voigt.shape)
     # Rounding lets the recurrence drift by about eps * contrast; below this limit that is beyond notice.
     drift = float(jnp.finfo(values.dtype).eps) * contrast
-    iterations = certified_solution(
-        solve,
-        lambda solution: -space.apply(prepared, solution, strained=True),
-        precondition,
-        space.load(prepared),
-        jnp.full_like(contrast, space.inverse.least),
-        active,
-        active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
-        allowance,
-    )
+
+    def run(solve, reference):
+        return certified_solution(
+            solve,
+            lambda solution: -space.apply(prepared, solution, strained=True),
+            reference,
+            space.load(prepared),
+            active,
+            active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
+            allowance,
+        )
+
+    iterations = _precondition(problem, coefficients, values, prepared, contrast, allowance, run)
     return iterations, iterations.bound / space.volume / stiffness(iterations.energy)
 
 
 def _iterate_derivative(problem, coefficients, load) -> Iterations:
     """Solve one chunk for given right-hand sides, to an accuracy that makes second derivatives right."""
     accuracy = max(problem.tolerance**2, (10 * float(jnp.finfo(load.dtype).eps)) ** 2)
-    values, _ = _normalize(coefficients)
+    values, contrast = _normalize(coefficients)
+    prepared = problem.space.prepare(values)
     scale = lax.expand_dims(coefficients.least, tuple(range(1, load.ndim)))
     active = jnp.broadcast_to(coefficients.valid[:, None], load.shape[:2])
-    precondition = _preconditioner(problem, coefficients)
-    solve = _solver(problem, problem.space.prepare(values), precondition, lambda energy: accuracy * energy)
-    return solve(load / jnp.where(coefficients.valid.reshape(scale.shape), scale, 1), active)
+    load = load / jnp.where(coefficients.valid.reshape(scale.shape), scale, 1)
+
+    def run(solve, _):
+        return solve(load, active)
+
+    return _precondition(problem, coefficients, values, prepared, contrast, lambda energy: accuracy * energy, run)
 
 
 def _normalize(coefficients):
@@ -187,24 +194,31 @@ def _normalize(coefficients):
     return values, jnp.where(coefficients.valid, coefficients.greatest / least, 1)
 
 
-def _solver(problem, prepared, precondition, allowance):
-    def solve(load, active, energy=None):
-        return conjugate_gradients(
-            lambda u: problem.space.apply(prepared, u),
-            precondition,
-            load,
-            jnp.full(load.shape[0], problem.space.inverse.least, load.dtype),
-            active,
-            allowance,
-            problem.max_iterations,
-            energy,
-        )
+def _precondition(problem, coefficients, values, prepared, contrast, allowance, run) -> Iterations:
+    """`run(solve, reference)` with the preconditioner that the highest contrast of the chunk asks for."""
+    space = problem.space
+    inverse = space.inverse.preconditioner(lax.stop_gradient(coefficients.ratio))
+    reference = ReferenceBound(inverse, space.inverse.least)
 
-    return solve
+    def run_with(precondition, certificate):
+        def solve(load, active, energy=None):
+            apply = functools.partial(space.apply, prepared)
+            return conjugate_gradients(
+                apply, precondition, certificate, load, active, allowance, problem.max_iterations, energy
+            )
 
+        return run(solve, reference)
 
-def _preconditioner(problem, coefficients):
-    return problem.space.inverse.preconditioner(lax.stop_gradient(coefficients.ratio))
+    def with_reference():
+        return run_with(inverse, GaussRadau(space.inverse.least))
+
+    def with_cycle():
+        return run_with(cycle.preconditioner(values), reference)
+
+    cycle = problem.preconditioner.cycle(problem.geometry, problem.law, problem.bases)
+    if cycle is None:
+        return with_reference()
+    return lax.cond(jnp.max(contrast) > problem.preconditioner.contrast, with_cycle, with_reference)
 
 
 def _contract(problem, values, energies):

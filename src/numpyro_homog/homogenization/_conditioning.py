@@ -1,0 +1,90 @@
+"""Which preconditioner a cell problem is solved with."""
+
+import abc
+import math
+
+import equinox as eqx
+
+from ..grids import Grid
+from ._boundary import AbstractBoundary, Periodic
+from ._law import AbstractLaw
+from ._multigrid import GridCycle, coarser_shapes, grid_cycle
+from ._tensor_fields import Geometry
+
+
+class AbstractPreconditioner(eqx.Module):
+    """How the iteration of a cell problem is preconditioned. It changes the cost of a tensor, and not the tensor.
+
+    To add one, say for which cells it exists, and make the inverse that stands in for the reference medium.
+    """
+
+    @abc.abstractmethod
+    def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
+        """Raise ValueError if there is none for such a cell."""
+
+    @abc.abstractmethod
+    def cycle(self, grid: Geometry, law: AbstractLaw, bases: tuple) -> GridCycle | None:
+        """What takes the place of the reference medium above `contrast`, or None."""
+
+    @property
+    @abc.abstractmethod
+    def contrast(self) -> float:
+        """Above this contrast `cycle` is used."""
+
+
+class ReferenceMedium(AbstractPreconditioner):
+    """The stiffness of a homogeneous medium: the default, and best up to a contrast of about 100.
+
+    Iterations do not depend on the mesh, and grow like the square root of the contrast.
+    """
+
+    def check(self, grid, law, boundary):
+        """It exists for all cells."""
+
+    def cycle(self, grid, law, bases):
+        """None."""
+        return None
+
+    @property
+    def contrast(self) -> float:
+        """Never reached."""
+        return math.inf
+
+
+class Multigrid(AbstractPreconditioner):
+    """A cycle of coarser grids that knows the coefficients, for high contrast on periodic voxel grids.
+
+    Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of five phases, tolerance
+    1e-4: conduction 10 at contrast 1e3 and 13 at 1e4, elasticity 22 and 33); each costs two to three of
+    `ReferenceMedium()`. The error is certified by the reference medium all the same, which costs some iterations more.
+    Members of a batch with low contrast go by the reference medium. Programs take twice as long to compile.
+
+    Attributes:
+        contrast: where it takes over from the reference medium.
+
+    Raises:
+        ValueError: at construction, if `contrast` is no number >= 1; with `CellProblem`, for meshes, other boundary
+            conditions than `Periodic()`, and grids that cannot be halved down to few voxels.
+
+    Example:
+        >>> cell = CellProblem(Grid((64, 64)), Conductivity(), Periodic(), preconditioner=Multigrid())
+    """
+
+    contrast: float = eqx.field(static=True, default=100.0)
+
+    def __check_init__(self):
+        if not self.contrast >= 1:
+            raise ValueError(f"contrast is greatest over least coefficient, at least 1; got {self.contrast}.")
+
+    def check(self, grid, law, boundary):
+        """Voxels, periodic, and an even number of them."""
+        if not isinstance(grid, Grid) or not isinstance(boundary, Periodic):
+            raise ValueError(
+                f"Multigrid() needs a Grid and Periodic(); got {type(grid).__name__} and {type(boundary).__name__}."
+                " Leave it out there: ReferenceMedium() is the default."
+            )
+        coarser_shapes(grid, law)
+
+    def cycle(self, grid, law, bases):
+        """The cycle on the grid."""
+        return grid_cycle(grid, law, bases)

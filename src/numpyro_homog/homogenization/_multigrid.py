@@ -1,0 +1,177 @@
+"""A cycle of voxel grids as a preconditioner that knows the coefficients, for high contrast."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..grids import Grid
+from ._law import AbstractLaw
+from ._operator import VoxelOperator, pad_coefficients, shifted, voxel_operator
+
+# Below 2, where Jacobi iterations with sums of moduli cease to converge.
+_RELAXATION = 1.8
+# The direct solver of the coarsest grid: where halving stops, and where it must have led at least.
+_FEW, _MANY = 64, 128
+_MANY_VALUES = 6
+
+
+class GridCycle(NamedTuple):
+    """One V-cycle on periodic grids, each with the mean coefficients of the voxels it joins.
+
+    Before and after each coarser grid stands one relaxed Jacobi iteration in which the sum of moduli of a row takes the
+    place of its diagonal entry. The stiffness is at most the diagonal matrix of these sums, so the cycle is positive
+    definite for any coefficients, without estimates of eigenvalues. The coarsest grid is solved directly.
+
+    Attributes:
+        operators: the stiffness on each grid, finest first.
+        shapes: number of voxels along each axis of each grid.
+
+    References:
+        Baker, Falgout, Kolev and Yang, SIAM J. Sci. Comput. 33 (2011) 2864, for the sums of moduli.
+    """
+
+    operators: tuple[VoxelOperator, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def preconditioner(self, values: Float[Array, "batch c *grid"]) -> Callable[[Array], Array]:
+        """The cycle for coefficients, as a function of residuals (batch, loads, components, *grid) of zero mean."""
+        ndim = len(self.shapes[0])
+        halos, steps = [], []
+        for operator, shape in zip(self.operators, self.shapes, strict=True):
+            values = _join(values, shape)
+            halos.append(pad_coefficients(values))
+            steps.append(_RELAXATION / _moduli(operator, halos[-1], shape))
+        solve = _direct(self.operators[-1], halos[-1], self.shapes[-1])
+
+        def cycle(level, residual):
+            if level == len(self.shapes) - 1:
+                return solve(residual)
+            operator, halo, step = self.operators[level], halos[level], steps[level]
+            halved = [a > b for a, b in zip(self.shapes[level], self.shapes[level + 1], strict=True)]
+            solution = step * residual
+            left = residual - operator.apply(halo, solution)
+            solution = solution + _interpolate(cycle(level + 1, _restrict(left, halved)), halved)
+            return solution + step * (residual - operator.apply(halo, solution))
+
+        def invert(residual):
+            solution = cycle(0, residual)
+            return solution - jnp.mean(solution, axis=tuple(range(3, 3 + ndim)), keepdims=True)
+
+        return invert
+
+
+def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
+    """Numbers of voxels along each axis of each grid, finest first; the last grid is to be solved directly.
+
+    Raises:
+        ValueError: if halving the even axes leaves too many unknowns for that.
+    """
+    shapes, num_components = [grid.shape], law.num_components(grid.ndim)
+    while num_components * math.prod(shapes[-1]) > _FEW:
+        longest = max(shapes[-1])
+        coarser = tuple(n // 2 if n % 2 == 0 and 2 * n > longest else n for n in shapes[-1])
+        if coarser == shapes[-1]:
+            break
+        shapes.append(coarser)
+    if num_components * math.prod(shapes[-1]) > _MANY:
+        raise ValueError(
+            f"Multigrid() needs a grid that can be halved until few voxels are left; {grid.shape} ends at {shapes[-1]}."
+            " Choose a power of two, or a small multiple of one, along each axis."
+        )
+    return shapes
+
+
+@functools.lru_cache(maxsize=64)
+def grid_cycle(grid: Grid, law: AbstractLaw, bases: tuple) -> GridCycle:
+    """The cycle of a periodic grid; raises ValueError as `coarser_shapes`."""
+    shapes = coarser_shapes(grid, law)
+    return GridCycle(tuple(voxel_operator(Grid(shape, grid.lengths), law, bases) for shape in shapes), tuple(shapes))
+
+
+def _join(values, shape):
+    """Means of coefficients over voxels that become one."""
+    first = values.ndim - len(shape)
+    for axis, num in enumerate(shape, first):
+        if values.shape[axis] > num:
+            pairs = values.reshape(*values.shape[:axis], num, 2, *values.shape[axis + 1 :])
+            values = jnp.mean(pairs, axis=axis + 1)
+    return values
+
+
+def _moduli(operator, halo, shape):
+    """Sums of moduli of the rows of element stiffnesses, gathered at the nodes: (batch, 1, components, *grid)."""
+    num_nodes, num_components = operator.matrices.shape[1:3]
+    values = [lax.slice_in_dim(halo, c, c + 1, axis=2) for c in range(halo.shape[2])]
+    rows = []
+    for k in range(num_components):
+        total = jnp.zeros((), halo.dtype)
+        for a in range(num_nodes):
+            weights = operator.matrices[:, a, k].reshape(len(values), -1)
+            total = total + shifted(_moduli_of(weights, values), -operator.corners[a], shape, 0)
+        rows.append(total)
+    return jnp.concatenate(rows, axis=2)
+
+
+def _moduli_of(weights, values):
+    """sum_i |sum_c weights_ci values_c|, or the same with moduli inside if there are many c."""
+
+    def combine(column, parts):
+        return sum(float(w) * part for w, part in zip(column, parts, strict=True) if w)
+
+    if len(values) > _MANY_VALUES:
+        return combine(np.abs(weights).sum(axis=1), [jnp.abs(value) for value in values])
+    signs = np.sign(weights[np.argmax(weights != 0, axis=0), np.arange(weights.shape[1])])
+    unique, counts = np.unique((signs * weights).round(12), axis=1, return_counts=True)
+    moduli = [jnp.abs(combine(column, values)) if column.any() else None for column in unique.T]
+    return sum(float(count) * part for count, part in zip(counts, moduli, strict=True) if part is not None)
+
+
+def _direct(operator, halo, shape):
+    """Inverse on residuals of zero mean, by a dense factorisation."""
+    num_components = operator.matrices.shape[2]
+    size = num_components * math.prod(shape)
+    unit = jnp.eye(size, dtype=halo.dtype).reshape(1, size, num_components, *shape)
+    matrix = operator.apply(halo, jnp.broadcast_to(unit, (len(halo), *unit.shape[1:]))).reshape(-1, size, size)
+    scale = 1 / jnp.sqrt(jnp.diagonal(matrix, axis1=1, axis2=2))
+    constants = np.repeat(np.eye(num_components), size // num_components, axis=0)
+    null = constants.astype(halo.dtype)[None] / scale[:, :, None]
+    null = null / jnp.linalg.norm(null, axis=1, keepdims=True)
+    outer = jnp.matmul(null, jnp.swapaxes(null, 1, 2), precision=lax.Precision.HIGHEST)
+    factor = jnp.linalg.cholesky(scale[:, :, None] * matrix * scale[:, None, :] + outer)
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=halo.dtype), matrix.shape)
+    root = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
+    root = jnp.where(jnp.all(jnp.isfinite(root), axis=(1, 2), keepdims=True), root, identity) * scale[:, None, :]
+
+    def solve(residual):
+        flat = residual.reshape(*residual.shape[:2], size)
+        for axis in (2, 1):
+            flat = lax.dot_general(flat, root, (((2,), (axis,)), ((0,), (0,))), precision=lax.Precision.HIGHEST)
+        return flat.reshape(residual.shape)
+
+    return solve
+
+
+def _restrict(residual, halved):
+    """Transpose of `_interpolate`."""
+    for axis, half in enumerate(halved, 3):
+        if half:
+            pairs = residual.reshape(*residual.shape[:axis], -1, 2, *residual.shape[axis + 1 :])
+            even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in range(2))
+            residual = even + 0.5 * (odd + jnp.roll(odd, 1, axis))
+    return residual
+
+
+def _interpolate(unknown, halved):
+    """Multilinear interpolation: every second node is one of the coarser grid."""
+    for axis, half in enumerate(halved, 3):
+        if half:
+            between = 0.5 * (unknown + jnp.roll(unknown, -1, axis))
+            pairs = jnp.stack([unknown, between], axis=axis + 1)
+            unknown = pairs.reshape(*unknown.shape[:axis], -1, *unknown.shape[axis + 1 :])
+    return unknown

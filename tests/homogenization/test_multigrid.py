@@ -1,0 +1,191 @@
+"""The cycle of grids: symmetric and positive, the same tensors, few iterations whatever the contrast."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_cells import random_spd, voronoi_field
+
+import numpyro_homog as nh
+from numpyro_homog.homogenization._multigrid import coarser_shapes, grid_cycle
+from numpyro_homog.homogenization._operator import pad_coefficients
+
+LAWS = {"conduction": nh.Conductivity(), "elasticity": nh.LinearElasticity()}
+each_law = pytest.mark.parametrize("law", LAWS)
+
+
+def make(shape, law="conduction", preconditioner=None, **options):
+    preconditioner = preconditioner or nh.Multigrid(contrast=1.0)
+    return nh.CellProblem(nh.Grid(shape), LAWS[law], nh.Periodic(), preconditioner=preconditioner, **options)
+
+
+def field_of(law, k):
+    return k if law == "conduction" else (0.6 * k, 0.4 * k)
+
+
+def random_field(law, shape, contrast, batch=(2,)):
+    return field_of(law, voronoi_field(4, shape, np.geomspace(1, contrast, 4), batch))
+
+
+def inverse_matrix(law, grid, field):
+    """The preconditioner as a matrix, and the stiffness."""
+    coefficients = law.coefficients(field, grid)
+    cycle = grid_cycle(grid, law, coefficients.bases)
+    num_components = law.num_components(grid.ndim)
+    size = num_components * grid.num_voxels
+    unit = jnp.eye(size).reshape(1, size, num_components, *grid.shape)
+    unit = unit - unit.mean(axis=tuple(range(3, unit.ndim)), keepdims=True)
+    stiffness = cycle.operators[0].apply(pad_coefficients(coefficients.values), unit)
+    inverse = cycle.preconditioner(coefficients.values)(unit)
+    return np.asarray(inverse).reshape(size, size), np.asarray(stiffness).reshape(size, size)
+
+
+@pytest.mark.x64_only
+@pytest.mark.parametrize("kind", ["scalars", "tensors", "lame", "mandel"])
+def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
+    """Whatever the coefficients, up to contrast 1e6 and any anisotropy, no estimate of an eigenvalue is in it."""
+    grid = nh.Grid((12, 8), (1.0, 0.5))
+    elastic = kind in ("lame", "mandel")
+    law = nh.LinearElasticity() if elastic else nh.Conductivity()
+    scalars = 10 ** jnp.asarray(np.random.default_rng(1).uniform(0, 6, (1, *grid.shape)))
+    field = {
+        "scalars": lambda: scalars,
+        "tensors": lambda: random_spd(2, grid.shape)[None] * scalars[..., None, None],
+        "lame": lambda: (scalars, scalars[:, ::-1]),
+        "mandel": lambda: nh.isotropic_stiffness(scalars, scalars[:, ::-1], ndim=2),
+    }[kind]()
+    inverse, stiffness = inverse_matrix(law, grid, field)
+    assert len(coarser_shapes(grid, law)) > 1
+    np.testing.assert_allclose(inverse, inverse.T, atol=1e-9 * np.abs(inverse).max())
+    values = np.linalg.eigvals(inverse @ stiffness)
+    num_null = law.num_components(2)
+    values = np.sort(values.real)
+    np.testing.assert_allclose(values[:num_null], 0, atol=1e-6)
+    assert values[num_null] > 1e-4
+    assert values[-1] < 2
+
+
+@pytest.mark.parametrize(
+    ("law", "ndim"),
+    [("conduction", 2), ("elasticity", 2), ("conduction", 3), pytest.param("elasticity", 3, marks=pytest.mark.slow)],
+)
+def test_the_tensors_are_those_of_the_reference_medium(law, ndim, x64):
+    shape = (16, 16) if ndim == 2 else (8, 8, 8)
+    tolerance = 1e-9 if x64 else 1e-5
+    field = random_field(law, shape, 100.0)
+    tensors = nh.effective_tensor(make(shape, law, tolerance=tolerance), field)
+    expected = nh.effective_tensor(make(shape, law, nh.ReferenceMedium(), tolerance=tolerance), field)
+    np.testing.assert_allclose(tensors, expected, rtol=0, atol=2 * tolerance * np.max(expected))
+
+
+@pytest.mark.x64_only
+@each_law
+def test_derivatives_are_those_of_the_reference_medium(law):
+    field = random_field(law, (16, 16), 50.0, (1,))
+    weights = jnp.arange(1.0, 5.0).reshape(2, 2) if law == "conduction" else jnp.arange(1.0, 10.0).reshape(3, 3)
+
+    def scalar(preconditioner):
+        cell = make((16, 16), law, preconditioner, tolerance=1e-12)
+        return lambda field: jnp.sum(weights * nh.effective_tensor(cell, field)[0])
+
+    found, expected = (jax.grad(scalar(p))(field) for p in (nh.Multigrid(contrast=1.0), nh.ReferenceMedium()))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * np.max(b))
+
+
+@pytest.mark.slow
+@pytest.mark.x64_only
+@each_law
+def test_second_derivatives_are_those_of_the_reference_medium(law):
+    field = random_field(law, (16, 16), 50.0, (1,))
+    direction = jax.tree.map(lambda part: part * jnp.cos(jnp.arange(16.0))[None, None], field)
+
+    def second(preconditioner):
+        cell = make((16, 16), law, preconditioner, tolerance=1e-14)
+        slope = jax.grad(lambda f: jnp.trace(nh.effective_tensor(cell, f)[0]))
+        return jax.jvp(slope, (field,), (direction,))[1]
+
+    found, expected = (second(p) for p in (nh.Multigrid(contrast=1.0), nh.ReferenceMedium()))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * np.max(np.abs(b)))
+
+
+@pytest.mark.slow
+@pytest.mark.x64_only
+@each_law
+def test_iterations_grow_slowly_with_contrast_and_not_with_the_mesh(law):
+    """The reference medium would need about thirty times as many at a thousand times the contrast."""
+    counts = {}
+    for n, contrast in ((32, 1e3), (64, 1e3), (64, 1e6)):
+        solution = nh.solve_cell(make((n, n), law, tolerance=1e-6), random_field(law, (n, n), contrast))
+        assert np.all(solution.stats["error"] <= 1e-6)
+        counts[n, contrast] = int(solution.stats["iterations"].max())
+    assert counts[64, 1e6] <= 4 * counts[64, 1e3]
+    assert counts[64, 1e3] <= 1.3 * counts[32, 1e3] + 1
+    reference = make((64, 64), law, nh.ReferenceMedium(), tolerance=1e-6)
+    stats = nh.solve_cell(reference, random_field(law, (64, 64), 1e3)).stats
+    assert counts[64, 1e3] < 0.5 * int(stats["iterations"].max())
+
+
+@pytest.mark.x64_only
+@each_law
+def test_the_certificate_holds(law):
+    field = random_field(law, (16, 16), 1e4)
+    exact = nh.solve_cell(make((16, 16), law, tolerance=1e-12), field).effective
+    for tolerance in (1e-2, 1e-4):
+        found = nh.solve_cell(make((16, 16), law, tolerance=tolerance), field)
+        error = jnp.diagonal(found.effective - exact, axis1=1, axis2=2) / jnp.diagonal(exact, axis1=1, axis2=2)
+        assert np.all(error > -1e-12)
+        assert np.all(error <= found.stats["error"])
+        assert np.all(found.stats["error"] <= tolerance)
+
+
+def test_members_of_low_contrast_go_by_the_reference_medium():
+    field = random_field("conduction", (16, 16), 20.0)
+    low, expected = (
+        nh.solve_cell(make((16, 16), preconditioner=p, tolerance=1e-5), field).stats["iterations"]
+        for p in (nh.Multigrid(contrast=30.0), nh.ReferenceMedium())
+    )
+    np.testing.assert_array_equal(low, expected)
+
+
+HALVED = {
+    (64, 64): (8, 8),
+    (48, 48): (6, 6),
+    (20, 12): (10, 6),
+    (128, 4): (16, 4),
+    (32, 32, 32): (4, 4, 4),
+    (5, 4): (5, 4),
+}
+
+
+@pytest.mark.parametrize("shape", HALVED)
+def test_grids_are_halved_along_their_long_axes(shape):
+    shapes = coarser_shapes(nh.Grid(shape), nh.Conductivity())
+    assert shapes[0] == shape
+    assert shapes[-1] == HALVED[shape]
+    for fine, coarse in itertools.pairwise(shapes):
+        assert all(c in (f, f // 2) for f, c in zip(fine, coarse, strict=True))
+
+
+def test_what_has_no_cycle_is_refused():
+    with pytest.raises(ValueError, match=r"\(50, 50\) ends at \(25, 25\)"):
+        make((50, 50))
+    with pytest.raises(ValueError, match="Affine"):
+        nh.CellProblem(nh.Grid((8, 8)), nh.Conductivity(), nh.Affine(), preconditioner=nh.Multigrid())
+    with pytest.raises(TypeError, match="preconditioner=ReferenceMedium"):
+        make((8, 8), preconditioner="multigrid")
+    with pytest.raises(ValueError, match=r"at least 1; got 0\.5"):
+        nh.Multigrid(contrast=0.5)
+    with pytest.raises(ValueError, match="got nan"):
+        nh.Multigrid(contrast=float("nan"))
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan, -1.0])
+def test_a_bad_member_is_flagged_and_leaves_the_others_alone(bad):
+    cell, field = make((16, 16), tolerance=1e-5), random_field("conduction", (16, 16), 50.0)
+    spoiled = nh.effective_tensor(cell, field.at[0, 3, 4].set(bad), throw=False)
+    assert np.all(np.isnan(spoiled[0]))
+    np.testing.assert_allclose(spoiled[1], nh.effective_tensor(cell, field)[1], rtol=1e-6)
