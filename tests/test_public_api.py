@@ -19,8 +19,10 @@ TOP_LEVEL = {
     "plot_local_fields", "reuss_bound", "save_image", "save_specimens", "segment", "self_consistent", "solve_cell",
     "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "Mesh", "load_mesh",
+    "Multigrid", "ReferenceMedium",
     "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
     "UniformSimplex", "VoronoiPhases",
+    "Identifiability", "identifiability", "plot_identifiability",
     "DirichletCopulaField", "GaussianCopulaField", "GaussianField", "NeumannMatern", "PeriodicMatern",
     "PeriodicSquaredExponential", "ThresholdedGaussianField",
 }  # fmt: skip

@@ -13,9 +13,9 @@ from ._tensor_fields import Geometry
 
 
 class AbstractPreconditioner(eqx.Module):
-    """How the iteration of a cell problem is preconditioned. It changes the cost of a tensor, and not the tensor.
+    """How the iteration of a cell problem is preconditioned.
 
-    To add one, say for which cells it exists, and make the inverse that stands in for the reference medium.
+    It changes the cost of a tensor, and not the tensor. To add one, say for which cells it exists, and make the inverse that stands in for the reference medium.
     """
 
     @abc.abstractmethod
@@ -33,7 +33,7 @@ class AbstractPreconditioner(eqx.Module):
 
 
 class ReferenceMedium(AbstractPreconditioner):
-    """The stiffness of a homogeneous medium: the default, and best up to a contrast of about 100.
+    """Preconditioning by a homogeneous medium: best up to a contrast of about 100.
 
     Iterations do not depend on the mesh, and grow like the square root of the contrast.
     """
@@ -52,12 +52,13 @@ class ReferenceMedium(AbstractPreconditioner):
 
 
 class Multigrid(AbstractPreconditioner):
-    """A cycle of coarser grids that knows the coefficients, for high contrast on periodic voxel grids.
+    """Preconditioning by coarser grids that know the coefficients: for high contrast.
 
-    Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of five phases, tolerance
-    1e-4: conduction 10 at contrast 1e3 and 13 at 1e4, elasticity 22 and 33); each costs two to three of
-    `ReferenceMedium()`. The error is certified by the reference medium all the same, which costs some iterations more.
-    Members of a batch with low contrast go by the reference medium. Programs take twice as long to compile.
+    For periodic voxel grids. Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of
+    five phases, tolerance 1e-4: conduction 10 at contrast 1e3 and 13 at 1e4, elasticity 22 and 33); each costs two to
+    three of `ReferenceMedium()`. The error is certified by the reference medium all the same, which costs some
+    iterations more. Members of a batch with low contrast go by the reference medium. Programs take twice as long to
+    compile.
 
     Attributes:
         contrast: where it takes over from the reference medium.

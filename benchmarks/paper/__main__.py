@@ -1,0 +1,37 @@
+"""All experiments, or some of them.
+
+    python -m benchmarks.paper [4.3 5.1 5.2 6.1 6.2] [--num-data-sets 5] [--quick]
+
+Rows go to benchmarks/results/paper.json (with --quick to out/paper.json) as soon as they are known; a run that was
+stopped goes on. Data are cached in benchmarks/cache.
+"""
+
+import argparse
+from pathlib import Path
+
+from . import locally_periodic, one_dimensional, periodic, report
+from .rows import Rows
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS = {"4.3": one_dimensional, "5.1": periodic, "5.2": locally_periodic}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("experiments", nargs="*", default=list(EXPERIMENTS), help=f"of {', '.join(EXPERIMENTS)}")
+    parser.add_argument("--num-data-sets", type=int, default=5, help="how many data sets each")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
+    options = parser.parse_args()
+    unknown = set(options.experiments) - set(EXPERIMENTS)
+    if unknown or options.num_data_sets < 1:
+        parser.error(f"unknown experiments {sorted(unknown)}" if unknown else "--num-data-sets must be at least 1")
+    folder = ROOT / ("out" if options.quick else "benchmarks/results")
+    rows = Rows(folder / "paper.json")
+    for name in options.experiments:
+        EXPERIMENTS[name].run(rows, options.num_data_sets, options.quick)
+    print("\n" + report.table(rows.content))
+    report.draw(rows.content, folder)
+
+
+if __name__ == "__main__":
+    main()
