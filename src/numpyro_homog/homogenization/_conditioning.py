@@ -15,7 +15,8 @@ from ._tensor_fields import Geometry
 class AbstractPreconditioner(eqx.Module):
     """How the iteration of a cell problem is preconditioned.
 
-    It changes the cost of a tensor, and not the tensor. To add one, say for which cells it exists, and make the inverse that stands in for the reference medium.
+    It changes the cost of a tensor, and not the tensor. To add one, say for which cells it exists, and make the inverse
+    that stands in for the reference medium.
     """
 
     @abc.abstractmethod
