@@ -59,8 +59,10 @@ from .images import load_image as load_image
 from .images import phases_from_labels as phases_from_labels
 from .images import save_image as save_image
 from .images import segment as segment
+from .infer import Identifiability as Identifiability
 from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult
+from .infer import identifiability as identifiability
 from .io import load_specimens as load_specimens
 from .io import save_specimens as save_specimens
 from .meshes import Mesh as Mesh
@@ -68,6 +70,7 @@ from .meshes import load_mesh as load_mesh
 from .plots import plot_cloud as plot_cloud
 from .plots import plot_convergence as plot_convergence
 from .plots import plot_field as plot_field
+from .plots import plot_identifiability as plot_identifiability
 from .plots import plot_image as plot_image
 from .plots import plot_local_fields as plot_local_fields
 from .primitives import homogenize as homogenize

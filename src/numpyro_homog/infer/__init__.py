@@ -2,6 +2,8 @@
 
 from ._basins import Basin as Basin
 from ._basins import BasinTable as BasinTable
+from ._identifiability import identifiability as identifiability
+from ._identifiability_report import Identifiability as Identifiability
 from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from ._minimum_distance import MinimumDistance as MinimumDistance
 from ._result import MinimumDistanceResult as MinimumDistanceResult

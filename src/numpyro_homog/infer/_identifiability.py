@@ -1,0 +1,172 @@
+"""What a population of measurements can tell about the parameters of a model, before anything is measured."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from ..divergences import AbstractLeastSquaresDivergence
+from ..population import Population
+from ._identifiability_report import Identifiability, split_by_name
+from ._levenberg_marquardt import Evaluation
+from ._minimum_distance import MinimumDistance
+from ._problem import LeastSquares, Problem
+from ._sandwich import describe_directions, sandwich
+
+
+def identifiability(
+    model: Callable,
+    params: Mapping[str, Any],
+    divergence: AbstractLeastSquaresDivergence,
+    *args: Any,
+    keys: Sequence[str],
+    rng_key: Array,
+    num_populations: int = 4,
+    plate: str | None = None,
+    chunk_size: int | None = None,
+    **kwargs: Any,
+) -> Identifiability:
+    """What measurements of `keys` would tell about the parameters, if `params` were the truth.
+
+    Populations are simulated at `params` and compared with one another. The sandwich covariance of `MinimumDistance`,
+
+        cov = H^-1 S H^-1 (1/N + 1/M),
+
+    needs no data: H is the curvature of the divergence and S the covariance of the influence of one specimen, both
+    averages over the populations. So the question "how many specimens do I need" is answered by numbers before the
+    first one is made, and a model whose parameters cannot be told apart shows.
+
+    Args:
+        model: a NumPyro model with a specimen plate, as for `MinimumDistance`.
+        params: constrained value of every parameter: a guess of the truth.
+        divergence: what the fit will minimise, for example `SlicedWasserstein()`.
+        *args: positional arguments of the model.
+        keys: names of the sites that will be measured.
+        rng_key: key of everything random.
+        num_populations: number of independent populations, at least two; the scatter between them is the Monte-Carlo
+            error of the report.
+        plate: name of the specimen plate, if not the innermost one of the compared sites.
+        chunk_size: number of specimens simulated at a time; see `Population`.
+        **kwargs: keyword arguments of the model, the size of its plate among them.
+
+    Returns:
+        An `Identifiability`.
+
+    Raises:
+        TypeError: if the divergence is no sum of squares.
+        ValueError: if a parameter is missing, has the wrong shape or is outside of the support of its prior, if there
+            are fewer than two populations, or where `MinimumDistance.run` raises one.
+        RuntimeError: if a specimen or its derivative is not finite.
+
+    Costs num_populations times two simulations of the plate, one of them with derivatives. It does not see other basins
+    of the divergence, nor errors of the cells.
+
+    Example:
+        >>> guess = {"kappa": jnp.array([1.0, 5.0, 10.0]), "delay": jnp.array([0.1, 0.05])}
+        >>> report = identifiability(model, guess, SlicedWasserstein(), keys=["K_eff"], rng_key=key, num_specimens=2000)
+        >>> report.specimens_for(0.05)
+        {'delay': 2060, 'kappa': 170}
+    """
+    if not isinstance(divergence, AbstractLeastSquaresDivergence):
+        raise TypeError(f"divergence must be a sum of squares, as SlicedWasserstein() is; got {divergence!r}.")
+    if int(num_populations) != num_populations or num_populations < 2:
+        raise ValueError(f"num_populations must be at least 2; got {num_populations}.")
+    if isinstance(keys, str):
+        raise ValueError(f"keys is a list of sites: [{keys!r}].")
+    population = Population(model, keys, args, kwargs, plate=plate, chunk_size=chunk_size)
+    vector = _position(population, params)
+    simulate = jax.jit(population.simulate)
+
+    looks: list[_Look] = []
+    estimator: MinimumDistance | None = None
+    for key in jax.random.split(rng_key, int(num_populations)):
+        data_key, simulation_key, divergence_key = jax.random.split(key, 3)
+        data = {name: np.asarray(value) for name, value in simulate(params, data_key).items()}
+        if not all(np.isfinite(value).all() for value in data.values()):
+            raise RuntimeError(_NOT_FINITE)
+        if estimator is None:
+            estimator = MinimumDistance(model, data, divergence, plate=plate, chunk_size=chunk_size)
+        estimator = estimator.with_data(data)
+        problem = estimator._problem(args, kwargs)
+        problem.begin_run(estimator.scale)
+        level = LeastSquares(problem, population.num_specimens, simulation_key, divergence_key)
+        evaluation = level(vector)
+        if not evaluation.is_finite:
+            raise RuntimeError(_NOT_FINITE)
+        looks.append(_Look(evaluation, level.influence(vector)))
+    return _report(problem, vector, params, looks)
+
+
+_NOT_FINITE = (
+    "A simulated value or its derivative at these parameters is not finite: a cell that cannot be solved (zero or"
+    " negative coefficients, extreme contrast) or a transform that overflows. Population(model, keys, ...).simulate("
+    "params, rng_key, throw=True) shows the reason."
+)
+
+
+class _Look(NamedTuple):
+    """One population compared with another: the quadratic model, and the influence of each specimen."""
+
+    evaluation: Evaluation
+    influence: np.ndarray
+
+
+def _report(problem: Problem, vector, params, looks: list[_Look]) -> Identifiability:
+    eps = float(np.finfo(vector.dtype).eps)
+    jacobian = problem.constrain_jacobian(vector)
+
+    def covariance_of(evaluation, influence):
+        num = len(influence)
+        # With as many simulated specimens, so half of it is the part of the data.
+        spread = sandwich(evaluation, influence, num, eps)
+        return jacobian @ spread.covariance @ jacobian.T * (num / 2), spread.undetermined
+
+    mean = Evaluation(*(np.mean(parts, axis=0) for parts in zip(*(look.evaluation for look in looks), strict=True)))
+    mean = mean._replace(num_groups=mean.num_groups * len(looks))
+    covariance, loose = covariance_of(mean, np.concatenate([look.influence for look in looks]))
+    loose = jacobian @ loose
+    size = np.abs(loose) / np.maximum(np.linalg.norm(loose, axis=0), 1e-300)
+    determined = ~(size > 1e-2).any(axis=1)
+
+    variances = np.array([np.diag(covariance_of(*look)[0]) for look in looks])
+    # A standard error moves by half of what its square moves.
+    scatter = variances.std(axis=0, ddof=1) / math.sqrt(len(looks)) / np.maximum(2 * np.diag(covariance), 1e-300)
+    accuracy = np.where(determined, scatter, np.nan)
+
+    raw = np.diag(mean.curvature)
+    weight = np.sqrt(np.where(raw > 1e-24 * raw.max(initial=0.0), raw, 1.0))
+    values, vectors = np.linalg.eigh((mean.curvature - mean.curvature_noise) / weight / weight[:, None])
+    directions = describe_directions(jacobian @ (vectors / weight[:, None]), problem.labels)
+    shaped = {name: np.asarray(params[name]) for name in problem.population.parameters}
+    return Identifiability(
+        params=shaped,
+        labels=tuple(problem.labels),
+        covariance=covariance,
+        eigenvalues=values,
+        directions=directions,
+        undetermined=describe_directions(loose, problem.labels),
+        monte_carlo_error=split_by_name(accuracy, shaped),
+        stats={
+            "populations": len(looks),
+            "specimens": problem.population.num_specimens,
+            "solves": 2 * len(looks) * problem.population.num_specimens,
+        },
+        _determined=determined,
+    )
+
+
+def _position(population, params):
+    """The parameters as an unconstrained vector; raises where the way back does not lead to them."""
+    vector = population.to_vector(params)
+    back = population.from_vector(vector)
+    for name in population.parameters:
+        value = np.asarray(params[name])
+        if not np.isfinite(value).all() or not np.allclose(back[name], value, rtol=1e-3, atol=1e-6):
+            raise ValueError(
+                f"params['{name}'] = {value} is outside of the support of its prior (positive, ordered, on the simplex,"
+                " ...); pass a value that the model could draw."
+            )
+    return np.asarray(vector)
