@@ -9,11 +9,17 @@ stopped goes on. Data are cached in benchmarks/cache.
 import argparse
 from pathlib import Path
 
-from . import locally_periodic, one_dimensional, periodic, report
+from . import locally_periodic, one_dimensional, periodic, report, stochastic
 from .rows import Rows
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPERIMENTS = {"4.3": one_dimensional, "5.1": periodic, "5.2": locally_periodic}
+EXPERIMENTS = {
+    "4.3": one_dimensional.run,
+    "5.1": periodic.run,
+    "5.2": locally_periodic.run,
+    "6.1": stochastic.run_independent,
+    "6.2": stochastic.run_one_specimen,
+}
 
 
 def main() -> None:
@@ -28,8 +34,9 @@ def main() -> None:
     folder = ROOT / ("out" if options.quick else "benchmarks/results")
     rows = Rows(folder / "paper.json")
     for name in options.experiments:
-        EXPERIMENTS[name].run(rows, options.num_data_sets, options.quick)
+        EXPERIMENTS[name](rows, options.num_data_sets, options.quick)
     print("\n" + report.table(rows.content))
+    (folder / "paper.md").write_text(report.table(rows.content) + "\n")
     report.draw(rows.content, folder)
 
 

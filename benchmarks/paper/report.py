@@ -67,14 +67,16 @@ def draw(rows: list[dict], folder: Path) -> None:
     axes[0].set(ylabel="relative error (%)", title="data sets (dots) and floors (bars)")
     for block in ("alpha", "kappa"):
         for estimator, style in (("sliced Wasserstein", "o-"), ("exact likelihood", "s--")):
-            found = {num: rms([100 * row["errors"][block] for row in group])
+            found = {num: rms([100 * row["errors"][block] for row in group if block in row["errors"]])
                      for (name, kind, num), group in grouped(rows).items()
                      if name == "4.3 gamma=1" and kind == estimator}  # fmt: skip
             axes[1].loglog(list(found), list(found.values()), style, color=colors[block], label=f"{block}, {estimator}")
         sweep = {float(name.split("=")[1]): group for (name, _, num), group in groups.items()
                  if name.startswith("4.3 gamma") and num == 10_000}  # fmt: skip
         for part in ("gamma", "nu", "kappa") if block == "alpha" else ():
-            found = {g: rms([100 * row["errors"][part] for row in sweep[g]]) for g in sorted(sweep)}
+            found = {
+                g: rms([100 * row["errors"][part] for row in sweep[g] if part in row["errors"]]) for g in sorted(sweep)
+            }
             axes[2].loglog(list(found), list(found.values()), "o-", color=colors[part], label=part)
     axes[1].set(xlabel="specimens N", ylabel="RMS relative error (%)", title="4.3, gamma = 1")
     axes[2].set(xlabel="gamma", ylabel="RMS relative error (%)", title="4.3, N = 10,000")

@@ -1,0 +1,138 @@
+"""6.1 and 6.2: cells of 400 grains whose phases are drawn from Dirichlet fractions, without a surrogate."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from numpyro.distributions.transforms import ExpTransform, OrderedTransform
+
+import numpyro_homog as nh
+from benchmarks.estimate_models import CACHE, CHUNK
+
+from .rows import Rows, fit_row
+
+ALPHA = np.array([1.0, 2.0, 3.0])
+KAPPA = np.array([1.0, 5.0, 10.0])
+NUM_SEEDS = 400
+NOISE = 0.02
+RANGE = 10  # correlation length of the fractions in widths of a sub-specimen, and their spacing
+SIDE = 32  # sub-specimens along each axis
+
+
+def tensors_of(phases_of, count: int, n: int) -> np.ndarray:
+    """Tensors of sharp cells on n x n grids, some at a time; `phases_of(grid, i)` are those of chunk i."""
+    grid = nh.Grid((n, n))
+    cell = nh.CellProblem(grid, nh.Conductivity(), nh.Periodic(), tolerance=1e-5)
+    chunks = range(-(-count // CHUNK))
+    parts = [nh.effective_tensor(cell, phases_of(grid, i) @ jnp.array(KAPPA, jnp.float32)) for i in chunks]
+    return np.concatenate([np.asarray(part) for part in parts])[:count]
+
+
+def cached(name: str, make) -> np.ndarray:
+    """The array of a file in the cache, made if it is not there."""
+    path = CACHE / f"{name}.npy"
+    if not path.exists():
+        CACHE.mkdir(exist_ok=True)
+        part = path.with_suffix(".part.npy")
+        np.save(part, make())
+        part.replace(path)
+    return np.load(path)
+
+
+def independent(index: int, num_specimens: int, num_seeds: int, n: int) -> np.ndarray:
+    """Data of 6.1: one realisation at each draw of the fractions."""
+    key = jax.random.fold_in(jax.random.key(20268), index)
+
+    @jax.jit
+    def draw(key):
+        first, second = jax.random.split(key)
+        fractions = dist.Dirichlet(jnp.array(ALPHA, jnp.float32)).sample(first, (CHUNK,))
+        return nh.VoronoiPhases(nh.Grid((n, n)), fractions, num_seeds, sharp=True).sample(second)
+
+    def make():
+        return tensors_of(lambda _, i: draw(jax.random.fold_in(key, i)), num_specimens, n)
+
+    return cached(f"stochastic_{index}_{num_specimens}_{num_seeds}_{n}", make)
+
+
+def from_one_specimen(index: int, side: int, num_seeds: int, n: int) -> np.ndarray:
+    """Data of 6.2 without noise: sub-specimens of one large specimen, where fields set the fractions at each seed."""
+    key = jax.random.fold_in(jax.random.key(20269), index)
+    size = side * RANGE  # of the specimen, in sub-specimens
+
+    def make():
+        place_key, field_key, phase_key = jax.random.split(key, 3)
+        seeds = jax.random.uniform(place_key, (side * side, num_seeds, 2))
+        corner = RANGE * np.stack(np.meshgrid(*[np.arange(side)] * 2, indexing="ij"), -1).reshape(-1, 1, 2)
+        # With s = 4 in the plane a Matern field has smoothness 3 and a range of sqrt(24) / tau.
+        tau, margin = 24**0.5 * size / RANGE, RANGE / size
+        covariance = nh.NeumannMatern((1.0, 1.0), tau=tau, s=4.0, num_modes=8 * side, margin=margin)
+        field = nh.GaussianField((jnp.asarray(corner) + seeds) / size, covariance)
+        shares = nh.DirichletCopulaField(jnp.array(ALPHA, jnp.float32), field).sample(field_key)
+
+        @jax.jit
+        def draw(shares, seeds, key):
+            return nh.VoronoiPhases(nh.Grid((n, n)), shares, seeds=seeds, sharp=True).sample(key)
+
+        def phases_of(_, i):
+            part = jnp.minimum(CHUNK * i + jnp.arange(CHUNK), side * side - 1)
+            return draw(shares[part], seeds[part], jax.random.fold_in(phase_key, i))
+
+        return tensors_of(phases_of, side * side, n)
+
+    return cached(f"one_specimen_{index}_{side}_{num_seeds}_{n}", make)
+
+
+def make_model(n: int, num_seeds: int, *, noise: float | None = None, num_realizations: int = 1):
+    """Independent fractions, the mean tensor of some realisations of the grains for each."""
+    cell = nh.CellProblem(nh.Grid((n, n)), nh.Conductivity(), nh.Periodic(), tolerance=1e-4)
+    log_kappa = dist.Normal(0.5, 0.5).expand([3]).to_event(1)
+
+    def model(num_specimens):
+        alpha = numpyro.sample("alpha", dist.LogNormal(0.5, 0.7).expand([3]).to_event(1))
+        kappa = numpyro.sample("kappa", dist.TransformedDistribution(log_kappa, [OrderedTransform(), ExpTransform()]))
+        with numpyro.plate("specimens", num_specimens):
+            fractions = numpyro.sample("fractions", dist.Dirichlet(alpha))
+            law = nh.VoronoiPhases(cell.grid, fractions[..., None, :], num_seeds)
+            phases = numpyro.sample("phases", law.expand((*fractions.shape[:-1], num_realizations)).to_event(1))
+            tensors = nh.homogenize("K_each", cell, nh.mix(phases, kappa))
+            components = nh.tensors.unique_components(jnp.mean(tensors, axis=-3))
+            if noise is None:
+                numpyro.deterministic("K_measured", components)
+            else:
+                numpyro.sample("K_measured", dist.Normal(components, noise).to_event(1))
+
+    return model
+
+
+def fit(rows: Rows, name: str, estimator_name: str, index: int, data: np.ndarray, model, num_simulated: int) -> None:
+    """One row: alpha by its score, kappa by its path."""
+    if rows.has(name, estimator_name, len(data), index):
+        return
+    estimator = nh.MinimumDistance(model, {"K_measured": data.astype(np.float32)}, nh.SlicedWasserstein())
+    found = estimator.run(jax.random.key(index), num_simulated, num_starts=2, progress=False)
+    truth = {"alpha": ALPHA, "kappa": KAPPA}
+    blocks = {block: (found.params[block], found.standard_errors[block], value) for block, value in truth.items()}
+    rows.put(fit_row(name, estimator_name, index, found, blocks))
+
+
+def run_independent(rows: Rows, num_data_sets: int, quick: bool) -> None:
+    """6.1: with the matching model of one realisation; on smaller cells, where it counts, also with the mean of ten."""
+    num, seeds, fine, coarse = (100, 25, 32, 16) if quick else (2000, NUM_SEEDS, 128, 64)
+    for index in range(num_data_sets):
+        data = np.asarray(nh.tensors.unique_components(independent(index, num, seeds, fine)))
+        fit(rows, "6.1", "sliced Wasserstein", index, data, make_model(coarse, seeds), 2 * num)
+    if not quick:
+        data = np.asarray(nh.tensors.unique_components(independent(0, num, 100, 64)))
+        for count, label in ((1, "one realisation"), (10, "mean of ten realisations")):
+            fit(rows, "6.1 of 100 grains", label, 0, data, make_model(32, 100, num_realizations=count), num)
+
+
+def run_one_specimen(rows: Rows, num_data_sets: int, quick: bool) -> None:
+    """6.2: sub-specimens of one large specimen, measured with noise."""
+    side, seeds, fine, coarse = (8, 25, 32, 16) if quick else (SIDE, NUM_SEEDS, 128, 64)
+    for index in range(num_data_sets):
+        exact = np.asarray(nh.tensors.unique_components(from_one_specimen(index, side, seeds, fine)))
+        data = exact + NOISE * np.random.default_rng([20270, index]).normal(size=exact.shape)
+        fit(rows, "6.2", "sliced Wasserstein", index, data, make_model(coarse, seeds, noise=NOISE), 4 * side * side)
