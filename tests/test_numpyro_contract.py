@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 
 def test_every_function_of_compat_is_under_contract():
     """A new use of an internal needs a test here: this list is what the tests below cover."""
-    covered = {"has_handlers", "send_message", "Messenger", "dependencies", "unwrap"}
+    covered = {"has_handlers", "send_message", "Messenger", "dependencies", "unwrap", "is_masked"}
     tree = ast.parse(Path(_compat.__file__).read_text())
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     exported = {a.asname for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
@@ -180,6 +180,14 @@ def test_unwrap_removes_what_plates_and_events_add():
     wrapped = dist.Categorical(probs=jnp.ones((4, 3)) / 3).expand([2, 4])
     assert not wrapped.has_rsample
     assert dist.Normal(0.0, 1.0).expand([3]).to_event(1).has_rsample
+
+
+def test_a_mask_is_found_inside_other_wrappers_and_hides_the_density():
+    base = dist.Normal(jnp.zeros(3), 1.0)
+    masked = base.mask(False).to_event(1).expand([5])
+    assert _compat.is_masked(masked)
+    assert not _compat.is_masked(base.to_event(1).expand([5]))
+    assert jnp.all(masked.log_prob(jnp.ones((5, 3))) == 0)
 
 
 def test_reparam_strips_a_message_but_keeps_the_object():

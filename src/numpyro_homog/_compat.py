@@ -1,6 +1,7 @@
 """The only file that touches NumPyro internals; guarded by tests/test_numpyro_contract.py."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpyro.distributions as dist
@@ -19,7 +20,7 @@ def send_message(message: dict) -> dict:
     return apply_stack(message)
 
 
-def dependencies(fn: Callable, params: dict) -> dict[str, frozenset[str]]:
+def dependencies(fn: Callable, params: dict) -> dict[Any, frozenset[str]]:
     """Names of the entries of `params` on which each entry of the dictionary `fn(**params)` depends; no computation."""
     leaves = eval_provenance(fn, **params)
     return {name: frozenset().union(*jax.tree.leaves(part, is_leaf=_is_set)) for name, part in leaves.items()}
@@ -30,6 +31,13 @@ def unwrap(distribution: dist.Distribution) -> dist.Distribution:
     while isinstance(distribution, (dist.ExpandedDistribution, dist.Independent, dist.MaskedDistribution)):
         distribution = distribution.base_dist
     return distribution
+
+
+def is_masked(distribution: dist.Distribution) -> bool:
+    """Whether one of the wrappers around a distribution is a mask, which hides its density."""
+    while isinstance(distribution, (dist.ExpandedDistribution, dist.Independent)):
+        distribution = distribution.base_dist
+    return isinstance(distribution, dist.MaskedDistribution)
 
 
 def _is_set(node):

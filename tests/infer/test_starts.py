@@ -92,18 +92,6 @@ def test_wrong_runs_are_refused_before_compilation(data, options, message, monke
         MinimumDistance(laminates, data, DIVERGENCE).run(KEY, 10, progress=False, **options)
 
 
-def test_sites_without_a_derivative_are_refused():
-    def model(num_specimens):
-        alpha = numpyro.sample("alpha", dist.Normal(0.0, 1.0))
-        with numpyro.plate("specimens", num_specimens):
-            kind = numpyro.sample("kind", dist.Bernoulli(logits=alpha))
-            z = numpyro.sample("z", dist.Normal(0.0, 1.0))
-            numpyro.deterministic("y", z + kind)
-
-    with pytest.raises(ValueError, match=r"'kind': \['alpha'\]"):
-        MinimumDistance(model, {"y": np.arange(4.0)}, DIVERGENCE).run(KEY, 10, progress=False)
-
-
 @pytest.mark.parametrize(
     ("divergence", "optimizer", "options", "message"),
     [

@@ -139,9 +139,9 @@ class VoronoiPhases(dist.TransformedDistribution):
     It is a pushforward: there is no density, `log_prob` raises. The noise is uniform, K seeds and a number u_k for the
     phase of each, by inverse CDF; `TransformReparam` exposes it, and holding the key holds it. A phase is a discrete
     draw: samples are piecewise constant in `fractions`, without a path derivative, and `reparametrized_params` says so
-    (`MinimumDistance` then refuses, `generalized_bayes` warns). Three ways out: a `temperature`; a handler that
-    replaces the cell by a smooth map of the fractions; a sampler without gradients. Derivatives with respect to given
-    seeds are right unless `sharp`.
+    (`generalized_bayes` warns). `MinimumDistance` needs none if the fractions are drawn from a density, of Dirichlet
+    say, and refuses otherwise. Other ways out: a `temperature`; a handler that replaces the cell by a smooth map of
+    the fractions; a sampler without gradients. Derivatives with respect to given seeds are right unless `sharp`.
 
     Args:
         grid: the voxels, two-dimensional (any dimension if `sharp`).

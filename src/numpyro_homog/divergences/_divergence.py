@@ -32,14 +32,14 @@ class Linearization(NamedTuple):
             the difference of both is unbiased.
         num_groups: number of groups of points whose tangents `curvature` averages, over all slices. Where the true
             curvature is zero, the standard deviation of the difference is about `curvature_noise` times
-            sqrt(2 / num_groups).
+            sqrt(2 / num_groups). With scores, whose noise is common to all groups, fewer than that.
     """
 
     value: Float[Array, ""]
     gradient: Float[Array, "P"]
     curvature: Float[Array, "P P"]
     curvature_noise: Float[Array, "P P"]
-    num_groups: int
+    num_groups: int | Float[Array, ""]
 
 
 class AbstractLeastSquaresDivergence(AbstractDivergence):
@@ -63,8 +63,13 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
         y: Float[Array, "..."],
         *,
         rng_key: PRNGKeyArray,
+        scores: Float[Array, "..."] | None = None,
     ) -> Linearization:
-        """Divergence, gradient and curvature for tangents dx/dtheta, shape (M, p, P)."""
+        """Divergence, gradient and curvature for tangents dx/dtheta, shape (M, p, P).
+
+        With `scores`, shape (M, P), the points have weights proportional to 1 + scores . dtheta besides. A divergence
+        that cannot be reweighted raises NotImplementedError then.
+        """
 
     @abc.abstractmethod
     def influence(
@@ -74,6 +79,7 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
         y: Float[Array, "..."],
         *,
         rng_key: PRNGKeyArray,
+        scores: Float[Array, "..."] | None = None,
     ) -> Float[Array, "N P"]:
         """Influence of each point of y on `Linearization.gradient`, up to its sign, shape (N, P), mean zero.
 

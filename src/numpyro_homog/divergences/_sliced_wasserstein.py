@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
+from ._score import score_gradient, score_noise, score_tangents
 
 _LARGEST = 10.0
+_SCORE_GROUPS = 2.5  # of int B^2 du, B a Brownian bridge: twice its squared mean, by its variance
 
 
 class SlicedWasserstein(AbstractLeastSquaresDivergence):
@@ -99,6 +101,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         y: Float[Array, "..."],
         *,
         rng_key: PRNGKeyArray,
+        scores: Float[Array, "..."] | None = None,
     ) -> Linearization:
         """Divergence, exact gradient, and curvature of the smooth quantile functions.
 
@@ -112,11 +115,15 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         have no finite mean. For the curvature, not for the gradient, a tangent more than ten times as large as the
         median of the five around its rank is shortened to that.
 
+        With `scores`, each point also stands for the others near it: reweighting moves the quantiles by the influence
+        function, and the gradient is that of the reweighted divergence, exactly.
+
         Args:
             x: cloud of the model, shape (M, p).
             tangents: derivative of x in P parameters, shape (M, p, P).
             y: cloud of the data, shape (N, p).
             rng_key: key of the directions.
+            scores: derivative of the log weight of each point of x, shape (M, P); default: none.
 
         Returns:
             A `Linearization`.
@@ -133,12 +140,19 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         def linearize_slice(direction):
             projected = x @ direction
             order = jnp.argsort(projected)
-            differences = grid.differences(projected[order], jnp.sort(y @ direction))
+            sorted_x, sorted_y = projected[order], jnp.sort(y @ direction)
+            differences = grid.differences(sorted_x, sorted_y)
             weighted = jnp.asarray(grid.widths, x.dtype) * differences
             mean_error = jax.ops.segment_sum(weighted, grid.index_x, num, indices_are_sorted=True)
             tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order]
             gradient = mean_error @ tangent
             tangent = _shorten(tangent)
+            reweighting = jnp.zeros((tangents.shape[2],) * 2, x.dtype)
+            if scores is not None:
+                moved = score_tangents(sorted_x, scores[order])
+                gradient += score_gradient(sorted_x, moved, sorted_y)
+                tangent += moved
+                reweighting = score_noise(sorted_x, scores, group, size)
             total = jax.ops.segment_sum(tangent, group, num_groups, indices_are_sorted=True)
             mean = total * mean_weight
             scatter = (tangent - mean[group]) * scatter_weight
@@ -147,12 +161,21 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
                 gradient,
                 mean.T @ total / num,
                 scatter.T @ scatter / num,
+                reweighting,
             )
 
         slices = jax.lax.map(linearize_slice, self.directions(rng_key, x.shape[1], x.dtype))
         # Neighbours in one direction are none in another: the scatter averages out over the slices as well.
-        value, gradient, curvature, noise = (jnp.mean(part, axis=0) for part in slices)
-        return Linearization(value, gradient, curvature, noise, num_groups * slices[0].shape[0])
+        value, gradient, curvature, noise, reweighting = (jnp.mean(part, axis=0) for part in slices)
+        num_groups *= slices[0].shape[0]
+        if scores is None:
+            return Linearization(value, gradient, curvature, noise, num_groups)
+        # Satterthwaite: each kind of noise counts by its share of the curvature.
+        height = jnp.maximum(jnp.diag(curvature), jnp.finfo(x.dtype).tiny)
+        own, common = (jnp.sum(jnp.diag(part) / height) for part in (noise, reweighting))
+        variance = own**2 / num_groups + common**2 / _SCORE_GROUPS
+        effective = jnp.where(variance > 0, (own + common) ** 2 / variance, num_groups)
+        return Linearization(value, gradient, curvature, noise + reweighting, effective)
 
     def influence(
         self,
@@ -161,6 +184,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         y: Float[Array, "..."],
         *,
         rng_key: PRNGKeyArray,
+        scores: Float[Array, "..."] | None = None,
     ) -> Float[Array, "N P"]:
         """Influence of each data point on the gradient, shape (N, P), mean zero.
 
@@ -174,7 +198,10 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         def add_slice(total, direction):
             projected = y @ direction
             order = jnp.argsort(projected)
-            tangent = jnp.einsum("mpk,p->mk", tangents, direction)[jnp.argsort(x @ direction)]
+            order_x = jnp.argsort(x @ direction)
+            tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order_x]
+            if scores is not None:
+                tangent += score_tangents((x @ direction)[order_x], scores[order_x])
             steps = tangent[between] * jnp.diff(projected[order])[:, None]
             integral = jnp.concatenate([jnp.zeros_like(steps, shape=(1, steps.shape[1])), jnp.cumsum(steps, axis=0)])
             return total.at[order].add(integral), None

@@ -86,7 +86,7 @@ def generalized_bayes(
             warnings.warn(
                 f"Parameters act through draws without a derivative: {population.non_reparametrized}. Gradients of the"
                 " posterior miss this: SVI is wrong, NUTS is inefficient. Use a gradient-free kernel, or a continuous"
-                " relaxation.",
+                " relaxation; for a point estimate, MinimumDistance can use the score of a site with a density.",
                 UserWarning,
                 stacklevel=2,
             )

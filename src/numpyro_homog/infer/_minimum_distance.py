@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,11 +16,13 @@ from .._results import RESULTS
 from ..clouds import CloudScale
 from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
 from ..population import Population
+from ._arguments import same_arguments
 from ._basins import BasinTable
 from ._checkpoint import Checkpoint, fingerprint
+from ._derivatives import require_derivatives
 from ._least_squares import DRAWS_PER_START, Driver, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
-from ._problem import Problem, same_arguments, split_vector
+from ._problem import Problem, split_vector
 from ._progress import Progress
 from ._result import MinimumDistanceResult
 from ._sandwich import describe_directions, sandwich
@@ -36,7 +38,8 @@ class MinimumDistance:
 
     The parameters are the latent sites outside the specimen plate (see `Population`); their prior gives the starts and
     plays no other part. Divergences that are sums of squares are minimised by Levenberg-Marquardt under common random
-    numbers, in unconstrained space, with the exact derivative of the simulated specimens, which costs no solve. Any
+    numbers, in unconstrained space, with the exact derivative of the simulated specimens, which costs no solve.
+    Parameters of a draw without a path derivative act by the score of its density. Any
     divergence can be minimised by an optax optimizer instead, with fresh noise in every step.
 
     Args:
@@ -52,6 +55,8 @@ class MinimumDistance:
             default: all. The number of simulated ones is the size of the model's plate.
         plate: name of the specimen plate, if not the innermost one of the compared sites.
         chunk_size: number of specimens simulated at a time; see `Population`.
+        score: names of simulated sites whose parameters act by the score of their density, although the draw has a
+            path derivative. Where there is no path, as through a discrete label, the score is used unasked.
 
     Raises:
         ValueError: at construction, if the data are unusable (one specimen, identical ones, not finite; see
@@ -74,6 +79,7 @@ class MinimumDistance:
         batch_size: int | None = None,
         plate: str | None = None,
         chunk_size: int | None = None,
+        score: Sequence[str] = (),
     ):
         if not isinstance(divergence, AbstractDivergence):
             raise TypeError(f"divergence must be an AbstractDivergence, as SlicedWasserstein() is; got {divergence!r}.")
@@ -96,7 +102,7 @@ class MinimumDistance:
             raise ValueError("An optax optimizer needs num_steps >= 1 (and batch_size >= 1, if given).")
         self.model, self.divergence, self.optimizer = model, divergence, optimizer
         self.num_steps, self.batch_size = num_steps, batch_size
-        self.plate, self.chunk_size = plate, chunk_size
+        self.plate, self.chunk_size, self.score = plate, chunk_size, tuple(score)
         self.scale = CloudScale(data)
         self._data = {key: np.asarray(value) for key, value in data.items()}
         # The last problem and the arguments it was made for; estimators for other data share it.
@@ -148,8 +154,8 @@ class MinimumDistance:
 
         Raises:
             ValueError: if a key is no site of the plate, the shapes of data and model differ, a parameter acts
-                through a site that cannot be differentiated, `num_starts` < 1, or the checkpoint belongs to another
-                run. All before anything is compiled.
+                neither by path nor by score, `num_starts` < 1, or the checkpoint belongs to another run. All before
+                anything is compiled.
             RuntimeError: if no start can be evaluated.
 
         Each iteration simulates the population (its screening part) once, derivatives included.
@@ -171,6 +177,7 @@ class MinimumDistance:
             prior,
             num_starts,
             (problem.labels, problem.population.num_specimens, problem.population.chunk_size),
+            problem.population.scored,
             *settings,
             repr(self.optimizer)
             if isinstance(self.optimizer, LevenbergMarquardt)
@@ -204,16 +211,10 @@ class MinimumDistance:
             old_args, old_kwargs, problem = self._cache[0]
             if same_arguments(old_args, args) and same_arguments(old_kwargs, kwargs):
                 return problem
-        population = Population(self.model, self.scale.keys, args, kwargs, plate=self.plate, chunk_size=self.chunk_size)
+        options: dict[str, Any] = {"plate": self.plate, "chunk_size": self.chunk_size, "score": self.score}
+        population = Population(self.model, self.scale.keys, args, kwargs, **options)
         self.scale.check_event_shapes(population.compared)
-        if population.non_reparametrized:
-            blocked = "; ".join(f"'{site}': {list(names)}" for site, names in population.non_reparametrized.items())
-            raise ValueError(
-                "Some simulated sites have no derivative in parameters that act on them (site: parameters): "
-                f"{blocked}. The fit would be blind to that action. Write the site as a differentiable function of"
-                " parameter-free noise, hold these parameters fixed (`handlers.substitute`), or use `generalized_bayes`"
-                " with a sampler that needs no gradient."
-            )
+        require_derivatives(population, self.divergence)
         problem = Problem(population, self.scale, self.divergence)
         # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
         self._cache[:] = [] if has_handlers() else [(args, kwargs, problem)]
@@ -251,6 +252,8 @@ class MinimumDistance:
             standard_errors=errors,
             covariance=covariance,
             labels=tuple(problem.labels),
+            derivatives=population.derivatives,
+            scored=population.scored,
             unconstrained=best.position,
             unconstrained_covariance=unconstrained_covariance,
             curvature=curvature,

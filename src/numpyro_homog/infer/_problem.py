@@ -3,7 +3,7 @@
 import concurrent.futures
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 
 from .._workers import num_workers
 from ..clouds import CloudScale
-from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
+from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence, Linearization
 from ..population import Population
 from ._levenberg_marquardt import Evaluation
 
@@ -59,6 +59,14 @@ class Data(NamedTuple):
     rescale: jax.Array
 
 
+class Simulated(NamedTuple):
+    """Cloud of the model, (M, p), its derivative by path, (M, p, P), and that of the log weights, (M, P), or None."""
+
+    cloud: jax.Array
+    tangents: jax.Array
+    scores: jax.Array | None
+
+
 class Problem:
     """A population, data and a divergence, with everything that is compiled for them once.
 
@@ -98,6 +106,44 @@ class Problem:
         """Cloud of the first specimens at an unconstrained vector, shape (num_specimens, p); traceable."""
         population = self.population.resize(num_specimens)
         return self.scale.cloud(population.simulate(population.from_vector(vector), rng_key)) * data.rescale
+
+    def simulate_chunk(self, vector: jax.Array, rng_key: jax.Array, number: jax.Array, data: "Data") -> "Simulated":
+        """One chunk of the population with its derivatives; traceable, one pass over the cells."""
+        population = self.population
+
+        def twice(v):
+            params = population.from_vector(v)
+            if population.scored:
+                values, density = population.simulate_chunk_scored(params, rng_key, number)
+            else:
+                values, density = population.simulate_chunk(params, rng_key, number), None
+            cloud = self.scale.cloud(values) * data.rescale
+            return (cloud, density), cloud
+
+        (tangents, scores), cloud = jax.jacfwd(twice, has_aux=True)(vector)
+        return Simulated(cloud, tangents, scores)
+
+    def linearize(self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array) -> Linearization:
+        """The divergence from a measured cloud, linearised; traceable."""
+        cloud, tangents, scores = simulated
+        options = {} if scores is None else {"scores": scores}
+        return self.least_squares.linearize(cloud, tangents, measured, rng_key=divergence_key, **options)
+
+    def value_and_gradient(
+        self, vector: jax.Array, rng_key: jax.Array, divergence_key: jax.Array, data: "Data", measured: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Value and gradient of a sum of squares on the whole population, scores included; traceable."""
+        num, chunk = self.population.num_specimens, self.population.chunk_size
+        numbers = jnp.arange(math.ceil(num / chunk))
+        parts = jax.lax.map(lambda number: self.simulate_chunk(vector, rng_key, number, data), numbers)
+        whole = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num], parts)
+        linearization = self.linearize(whole, divergence_key, measured)
+        return linearization.value, 2 * linearization.gradient
+
+    @property
+    def least_squares(self) -> AbstractLeastSquaresDivergence:
+        """The divergence, which is a sum of squares."""
+        return self.divergence  # type: ignore[return-value]
 
     def prior_vectors(self, rng_key: jax.Array, num_draws: int) -> np.ndarray:
         """Draws of the prior in unconstrained space, shape (num_draws, P)."""
@@ -181,13 +227,13 @@ class LeastSquares:
 
     def __call__(self, position: np.ndarray) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
-        cloud, tangents = self._simulate(position)
-        linearization = self.problem.call("linearize", self._linearize, cloud, tangents, self._keys[1], self._data)
+        simulated = self._simulate(position)
+        linearization = self.problem.call("linearize", self._linearize, simulated, self._keys[1], self._data)
         self.problem.costs.add(self.num_specimens)
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
         # The best point stays on the device: it is where the fit ends, and where `influence` is asked for.
         if evaluation.value < self._best[0]:
-            self._best = (float(evaluation.value), position, (cloud, tangents))
+            self._best = (float(evaluation.value), position, simulated)
         return evaluation
 
     def influence(self, position: np.ndarray) -> np.ndarray:
@@ -195,23 +241,23 @@ class LeastSquares:
         if not np.array_equal(self._best[1], position):
             self._best = (np.inf, np.zeros(0), None)
             self(position)
-        cloud, tangents = self._best[2]
-        values = self.problem.call("influence", self._influence, cloud, tangents, self._keys[1], self._data)
+        values = self.problem.call("influence", self._influence, self._best[2], self._keys[1], self._data)
         return np.asarray(values, float)
 
     def _simulate(self, position):
-        """Cloud (num_specimens, p) and its derivative (num_specimens, p, P), chunk by chunk on all cores.
+        """`Simulated` specimens, chunk by chunk on all cores.
 
         One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
         large as the population.
         """
         arguments = (jnp.asarray(position), self._keys[0])
         num_chunks = math.ceil(self.num_specimens / self.problem.population.chunk_size)
-        # The first chunk compiles, alone.
-        parts = [self.problem.call("chunk", self._simulate_chunk, *arguments, jnp.asarray(0), self.problem.data)]
 
         def run(number):
-            return self.problem.call("chunk", self._simulate_chunk, *arguments, jnp.asarray(number), self.problem.data)
+            arrays = (*arguments, jnp.asarray(number), self.problem.data)
+            return self.problem.call("chunk", self.problem.simulate_chunk, *arrays)
+
+        parts = [run(0)]  # compiles, alone
 
         with concurrent.futures.ThreadPoolExecutor(num_workers()) as pool:
             try:
@@ -219,30 +265,15 @@ class LeastSquares:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        cloud, tangents = (np.concatenate(arrays)[: self.num_specimens] for arrays in zip(*parts, strict=True))
-        return jnp.asarray(cloud), jnp.asarray(tangents)
+        return jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)[: self.num_specimens]), *parts)
 
-    def _simulate_chunk(self, vector, simulation_key, number, data):
-        population = self.problem.population
+    def _linearize(self, simulated, divergence_key, data):
+        return self.problem.linearize(simulated, divergence_key, data.cloud)
 
-        def twice(v):
-            values = population.simulate_chunk(population.from_vector(v), simulation_key, number)
-            cloud = self.problem.scale.cloud(values) * data.rescale
-            return cloud, cloud
-
-        # Value and Jacobian in one pass over the cells.
-        tangents, cloud = jax.jacfwd(twice, has_aux=True)(vector)
-        return cloud, tangents
-
-    def _linearize(self, cloud, tangents, divergence_key, data):
-        return self._divergence.linearize(cloud, tangents, data.cloud, rng_key=divergence_key)
-
-    def _influence(self, cloud, tangents, divergence_key, data):
-        return self._divergence.influence(cloud, tangents, data.cloud, rng_key=divergence_key)
-
-    @property
-    def _divergence(self) -> AbstractLeastSquaresDivergence:
-        return self.problem.divergence  # type: ignore[return-value]
+    def _influence(self, simulated, divergence_key, data):
+        cloud, tangents, scores = simulated
+        options = {} if scores is None else {"scores": scores}
+        return self.problem.least_squares.influence(cloud, tangents, data.cloud, rng_key=divergence_key, **options)
 
 
 def split_vector(vector: np.ndarray, population: Population) -> dict[str, np.ndarray]:
@@ -254,19 +285,3 @@ def split_vector(vector: np.ndarray, population: Population) -> dict[str, np.nda
         parts[name] = vector[begin : begin + size].reshape(parameter.shape)
         begin += size
     return parts
-
-
-def same_arguments(first: Mapping[str, Any] | tuple, second: Mapping[str, Any] | tuple) -> bool:
-    """Whether two sets of arguments of a model are equal, array for array."""
-    leaves_1, structure_1 = jax.tree.flatten(first)
-    leaves_2, structure_2 = jax.tree.flatten(second)
-    same_structure: Any = structure_1 == structure_2  # type: ignore[operator]
-    return bool(same_structure) and all(_same(a, b) for a, b in zip(leaves_1, leaves_2, strict=True))
-
-
-def _same(a, b):
-    if a is b:
-        return True
-    if isinstance(a, (np.ndarray, jax.Array)) or isinstance(b, (np.ndarray, jax.Array)):
-        return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(np.asarray(a), np.asarray(b))
-    return type(a) is type(b) and bool(a == b)

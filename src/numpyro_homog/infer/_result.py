@@ -23,6 +23,9 @@ class MinimumDistanceResult(eqx.Module):
         covariance: sandwich covariance of the constrained parameters in the order of `labels`, simulation noise
             included, on the directions that the data determine; None as above.
         labels: name of each entry of the raveled constrained parameters.
+        derivatives: parameter -> the ways in which it was differentiated: "path", "score", both, or none if it
+            does not act on the compared sites.
+        scored: simulated site whose score was used -> names of the parameters that act through it.
         unconstrained: the estimate in unconstrained space, shape (P,).
         unconstrained_covariance: sandwich covariance there, shape (P, P); None as above.
         curvature: Gauss-Newton matrix H of the divergence there, shape (P, P), with D about loss + step' H step, the
@@ -47,6 +50,8 @@ class MinimumDistanceResult(eqx.Module):
     standard_errors: dict[str, np.ndarray] | None
     covariance: np.ndarray | None
     labels: tuple[str, ...]
+    derivatives: dict[str, tuple[str, ...]]
+    scored: dict[str, tuple[str, ...]]
     unconstrained: np.ndarray
     unconstrained_covariance: np.ndarray | None
     curvature: np.ndarray | None
@@ -118,6 +123,9 @@ class MinimumDistanceResult(eqx.Module):
             f"{stats['solves']} specimens simulated in {stats['seconds']:.1f} s"
             f" ({stats['compile_seconds']:.1f} s of them compiling)",
         ]
+        if self.scored:
+            ways = [f"{name} by {' and '.join(how)}" for name, how in self.derivatives.items() if how]
+            lines.append(f"derivatives: {', '.join(ways)}; scores of {', '.join(self.scored)}")
         if self.result != RESULTS.successful:
             advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
             lines += ["", f"Beware: {advice}"]

@@ -103,7 +103,10 @@ def _descend(problem, settings, start, start_key, name, window, store, progress)
             cloud = problem.cloud(vector, simulation_key, problem.population.num_specimens, data)
             return problem.divergence(cloud, measured, rng_key=divergence_key)
 
-        loss, gradient = jax.value_and_grad(loss_fn)(vector)
+        if problem.population.scored:
+            loss, gradient = problem.value_and_gradient(vector, simulation_key, divergence_key, data, measured)
+        else:
+            loss, gradient = jax.value_and_grad(loss_fn)(vector)
         state = jax.tree.unflatten(structure, leaves)
         updates, new_state = optimizer.update(gradient, state, vector)
         good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(gradient))

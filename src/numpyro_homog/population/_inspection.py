@@ -10,8 +10,9 @@ import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer import init_to_uniform
 
-from .._compat import dependencies, unwrap
-from ._messengers import Chunk, InnerOnly, StandIn, in_plate
+from .._compat import unwrap
+from ._derivatives import Derivatives, plan_derivatives, trace_graph
+from ._messengers import Chunk, InnerOnly, in_plate
 
 
 class Facts(NamedTuple):
@@ -23,11 +24,11 @@ class Facts(NamedTuple):
     compared: dict[str, tuple[int, ...]]
     axes: dict[str, int]
     simulated: tuple[str, ...]
-    non_reparametrized: dict[str, tuple[str, ...]]
+    derivatives: Derivatives
     bytes_per_specimen: int
 
 
-def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None) -> Facts:
+def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None, score: tuple[str, ...] = ()) -> Facts:
     """Trace the model abstractly, twice with different plate sizes, and sort its sites; see `Population`."""
     sites, shapes, _ = _abstract_trace(model)
     plate = _find_plate(sites, keys, plate)
@@ -51,7 +52,8 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None) -> 
     if discrete:
         raise ValueError(f"Parameters {discrete} are discrete; only continuous parameters can be inferred here.")
 
-    axes, compared, num_bytes = _specimen_axes(model, plate, keys, simulated)
+    axes, compared, num_bytes, two = _specimen_axes(model, plate, keys, simulated)
+    graph = trace_graph(model, plate, keys, tuple(parameters), two | parameters, simulated)
     return Facts(
         plate=plate,
         num_specimens=num_specimens,
@@ -59,7 +61,7 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None) -> 
         compared=compared,
         axes=axes,
         simulated=simulated,
-        non_reparametrized=_non_reparametrized(model, plate, parameters, simulated),
+        derivatives=plan_derivatives(graph, score),
         bytes_per_specimen=num_bytes,
     )
 
@@ -111,7 +113,7 @@ def _specimen_axes(model, plate, keys, simulated):
         axes[key] = moving[0]
         compared[key] = a[: moving[0]] + a[moving[0] + 1 :]
     num_bytes += sum(math.prod(large[name].shape) * large[name].dtype.itemsize // 3 for name in simulated)
-    return axes, compared, num_bytes
+    return axes, compared, num_bytes, small
 
 
 def _shapes_at(model, plate, size):
@@ -148,34 +150,3 @@ def _abstract_trace(model):
 def _value_of_improper(site):
     if site["type"] == "sample" and not site["is_observed"] and isinstance(unwrap(site["fn"]), dist.ImproperUniform):
         return init_to_uniform(site)
-
-
-def _non_reparametrized(model, plate, parameters, simulated):
-    """For each simulated site, the parameters that act on it without a differentiable path."""
-    blocked = {}
-
-    def run(**params):
-        two = Chunk(model, plate, jnp.zeros(2, int), False)
-        with InnerOnly():
-            inner = handlers.seed(StandIn(two, plate, jax.random.key(0)), jax.random.key(0))
-            sites = handlers.trace(handlers.substitute(inner, data=params)).get_trace()
-        return {name: _without_path(sites[name]["fn"]) for name in simulated}
-
-    blocked = dependencies(run, {name: jnp.zeros(p.shape, p.dtype) for name, p in parameters.items()})
-    return {name: tuple(sorted(names)) for name, names in blocked.items() if names}
-
-
-def _without_path(fn):
-    if fn.has_rsample:
-        return []
-    base = unwrap(fn)
-    if not base.arg_constraints:
-        return _arrays(base)
-    names = set(base.arg_constraints) - set(base.reparametrized_params)
-    # Stored or a property; a lazy property is another form of a parameter that is stored.
-    known = [n for n in sorted(names) if n in vars(base) or isinstance(getattr(type(base), n, None), property)]
-    return _arrays([getattr(base, name) for name in known])
-
-
-def _arrays(tree):
-    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, (jax.Array, float, int))]

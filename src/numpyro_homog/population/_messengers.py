@@ -1,9 +1,10 @@
 """Handlers that split a model into its parameters and its simulated specimens; private to the package."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from .._compat import Messenger, send_message
 
@@ -39,6 +40,22 @@ class Chunk(Messenger):
             msg["args"] = (msg["args"][0], self.indices.shape[0])
         elif msg["type"] == "control_flow":
             _enter_body(msg, lambda body: Chunk(body, self.plate, self.indices, self.throw))
+
+
+class Hold(Messenger):
+    """Hold the values of `sites`: no derivative passes through them. Stands outside of the trace."""
+
+    def __init__(self, fn: Callable | None, sites: Container[str]):
+        super().__init__(fn)
+        self.sites = sites
+
+    def process_message(self, msg):
+        if msg["type"] == "control_flow":
+            _enter_body(msg, lambda body: Hold(body, self.sites))
+
+    def postprocess_message(self, msg):
+        if msg["type"] == "sample" and msg["name"] in self.sites:
+            msg["value"] = jax.lax.stop_gradient(msg["value"])
 
 
 class StandIn(Messenger):
@@ -100,9 +117,30 @@ class HideSpecimens(Messenger):
             self.values[self._names.pop(id(msg))] = msg["value"]
 
 
+def hide_specimens(model: Callable, plate: str, rng_key: Array) -> HideSpecimens:
+    """The model without its specimens; its sites outside the plate behave as ever.
+
+    No cell is solved.
+
+    Args:
+        model: a NumPyro model.
+        plate: name of the specimen plate; one specimen of it is simulated and thrown away.
+        rng_key: key for that specimen.
+
+    Returns:
+        A callable with the arguments of `model`; after a call its `values` hold the latent sites outside the plate.
+    """
+    return HideSpecimens(StandIn(Chunk(model, plate, jnp.zeros(1, int), False), plate, rng_key), plate)
+
+
 def in_plate(msg: dict, plate: str) -> bool:
     """Whether the site of this message stands inside the plate."""
     return any(frame.name == plate for frame in msg.get("cond_indep_stack") or ())
+
+
+def specimen_axis(site: dict, plate: str) -> int:
+    """Axis of the plate in the batch of a site, counted from the right."""
+    return next(frame.dim for frame in site["cond_indep_stack"] if frame.name == plate)
 
 
 def _enter_body(msg, wrap):

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float
 from numpyro import handlers
 
 from ._bijection import bijection
+from ._chunks import map_chunks
 from ._inspection import inspect_model
-from ._messengers import Chunk, HideSpecimens, InnerOnly, StandIn
+from ._messengers import Chunk, Hold, InnerOnly, hide_specimens, specimen_axis
 
 _CHUNK_BYTES = 2**19  # of simulated values and fields in a chunk: it and its tangents stay in the cache of a core
 
@@ -38,6 +39,7 @@ class Population:
         plate: name of the specimen plate, if not the innermost one of the compared sites.
         chunk_size: number of specimens simulated at a time; peak memory grows with it and not with the population.
             Default: as many as make 4 MiB of simulated values and fields.
+        score: names of simulated sites whose score is to be used although they have a path derivative.
 
     Attributes:
         num_specimens: size of the population.
@@ -47,7 +49,14 @@ class Population:
         compared: name -> event shape of each compared site.
         simulated: names of the sample sites inside the plate.
         non_reparametrized: simulated site -> names of the parameters that act on it without a differentiable path.
-            Derivatives of the simulation miss that action.
+            Derivatives of `simulate` miss that action.
+        scored: simulated site -> names of the parameters whose action on it `simulate_chunk_scored` turns into a
+            score. These are the sites of `score`, and those that take the place of a missing path: a site with a
+            density one of whose arguments has no path, or sites with a density that carry a parameter into such an
+            argument of a site without.
+        without_derivative: simulated site -> names of the parameters that act on it, and on the compared sites,
+            neither by path nor by score.
+        derivatives: parameter -> the ways in which it acts on the compared sites: "path", "score", both, or none.
 
     Raises:
         ValueError: if a key is not a site, is in no plate or does not vary within it; if keys stand in different
@@ -69,17 +78,20 @@ class Population:
         *,
         plate: str | None = None,
         chunk_size: int | None = None,
+        score: Sequence[str] = (),
     ):
         kwargs = {} if kwargs is None else kwargs
         self.keys = tuple(keys)
         self._model = lambda: model(*args, **kwargs)
-        facts = inspect_model(self._model, self.keys, plate)
+        facts = inspect_model(self._model, self.keys, plate, tuple(score))
         self.plate = facts.plate
         self.num_specimens = facts.num_specimens
         self.parameters = facts.parameters
         self.compared = facts.compared
         self.simulated = facts.simulated
-        self.non_reparametrized = facts.non_reparametrized
+        ways = facts.derivatives
+        self.non_reparametrized, self.scored = ways.non_reparametrized, ways.scored
+        self.without_derivative, self.derivatives = ways.without_derivative, ways.derivatives
         self._axes = facts.axes
         if chunk_size is None:
             most = max(1, min(4096, _CHUNK_BYTES // max(1, facts.bytes_per_specimen)))
@@ -138,11 +150,11 @@ class Population:
 
         def run(flat, rng_key, chunk):
             number, index = chunk
-            return self._run_chunk(unravel(flat), jax.random.fold_in(rng_key, number), index, throw)
+            return self._run_chunk(unravel(flat), jax.random.fold_in(rng_key, number), index, throw=throw)
 
         # What the model closes over may be traced: as leaves of a pytree it can enter a custom derivative.
         run = eqx.filter_closure_convert(run, flat, rng_key, jax.tree.map(lambda x: x[0], chunks))
-        values = _map_chunks(flat, (run, rng_key, chunks))
+        values = map_chunks(flat, (run, rng_key, chunks))
         return {key: x.reshape(-1, *x.shape[2:])[: self.num_specimens] for key, x in values.items()}
 
     def simulate_chunk(
@@ -161,10 +173,29 @@ class Population:
         Returns:
             Key -> values, shape (chunk_size, *event). Beyond the last specimen of the population they are padding.
         """
-        number = jnp.asarray(number)
-        indices = number * self.chunk_size + jnp.arange(self.chunk_size)
-        indices = jnp.minimum(indices, self.num_specimens - 1)
-        return self._run_chunk(self._checked(params), jax.random.fold_in(rng_key, number), indices, throw)
+        return self._run_chunk(self._checked(params), *self._chunk(rng_key, number), throw=throw)
+
+    def simulate_chunk_scored(
+        self, params: Mapping[str, Any], rng_key: Array, number: int | Array, *, throw: bool = False
+    ) -> tuple[dict[str, Float[Array, "specimens ..."]], Float[Array, " specimens"]]:
+        """Simulate one chunk with the `scored` sites held: their parameters act on a density instead.
+
+        The values are those of `simulate_chunk`; their derivatives do not pass through the scored sites. With w_i the
+        log density of the scored sites of specimen i at the values that it has, the derivative of the mean of any
+        f over the law of the specimens is
+
+            E[ df/dtheta + f dw/dtheta ].
+
+        Args:
+            params: constrained value of every parameter.
+            rng_key: key of the simulated sites.
+            number: index of the chunk, which may be traced.
+            throw: raise if a cell fails.
+
+        Returns:
+            Key -> values, shape (chunk_size, *event), and log densities, shape (chunk_size,).
+        """
+        return self._run_scored(self._checked(params), *self._chunk(rng_key, number), throw=throw)
 
     def prior_sample(self, rng_key: Array) -> dict[str, Array]:
         """Draw the parameters from their prior; constrained values by name. Costs no solve."""
@@ -228,10 +259,30 @@ class Population:
             checked[name] = checked[name].astype(jnp.promote_types(checked[name].dtype, expected.dtype))
         return checked
 
-    def _run_chunk(self, params, rng_key, indices, throw):
+    def _chunk(self, rng_key, number):
+        """Key and indices of a chunk."""
+        number = jnp.asarray(number)
+        indices = number * self.chunk_size + jnp.arange(self.chunk_size)
+        return jax.random.fold_in(rng_key, number), jnp.minimum(indices, self.num_specimens - 1)
+
+    def _run_chunk(self, params, rng_key, indices, *, throw):
+        return self._compared_values(self._trace_chunk(params, rng_key, indices, throw, ()))
+
+    def _run_scored(self, params, rng_key, indices, *, throw):
+        sites = self._trace_chunk(params, rng_key, indices, throw, self.scored)
+        total = jnp.zeros(self.chunk_size)
+        for name in self.scored:
+            density = sites[name]["fn"].log_prob(sites[name]["value"])
+            density = jnp.moveaxis(density, specimen_axis(sites[name], self.plate), 0)
+            total = total + density.reshape(self.chunk_size, -1).sum(1)
+        return self._compared_values(sites), total
+
+    def _trace_chunk(self, params, rng_key, indices, throw, held):
         model = Chunk(handlers.seed(self._model, rng_key), self.plate, indices, throw)
-        with InnerOnly():
-            sites = handlers.trace(handlers.substitute(model, data=params)).get_trace()
+        with InnerOnly(), Hold(None, held):
+            return handlers.trace(handlers.substitute(model, data=params)).get_trace()
+
+    def _compared_values(self, sites):
         values = {key: jnp.moveaxis(sites[key]["value"], axis, 0) for key, axis in self._axes.items()}
         return {key: x.astype(jnp.result_type(x.dtype, float)) for key, x in values.items()}
 
@@ -245,53 +296,3 @@ class Population:
             {name: hidden.values[name] for name in self.parameters},
             {name: hidden.distributions[name] for name in self.parameters},
         )
-
-
-@eqx.filter_custom_jvp
-def _map_chunks(flat, others):
-    run, rng_key, chunks = others
-    return jax.lax.map(lambda chunk: run(flat, rng_key, chunk), chunks)
-
-
-@_map_chunks.def_jvp
-def _map_chunks_jvp(primals, tangents):
-    # The whole Jacobian inside the chunks: one solve serves all its columns, and reverse mode keeps no fields.
-    (flat, others), (tangent, other_tangents) = primals, tangents
-    run, rng_key, chunks = others
-    basis = jnp.eye(flat.size, dtype=flat.dtype)
-
-    def with_jacobian(chunk):
-        def along(direction):
-            return jax.jvp(lambda x: run(x, rng_key, chunk), (flat,), (direction,))
-
-        return jax.vmap(along, out_axes=(None, -1))(basis)
-
-    values, jacobian = jax.lax.map(with_jacobian, chunks)
-    tangent = jnp.zeros_like(flat) if tangent is None else tangent
-    # A failed member has no derivative; masking the columns keeps reverse mode free of 0 * NaN.
-    jacobian = jax.tree.map(lambda x, columns: jnp.where(jnp.isfinite(x)[..., None], columns, 0), values, jacobian)
-    change = jax.tree.map(lambda columns: columns @ tangent, jacobian)
-    if jax.tree.leaves(other_tangents):
-        # Something else that the model closes over is differentiated too: the ordinary rule, at the usual price.
-        def plain(others):
-            run, rng_key, chunks = others
-            return jax.lax.map(lambda chunk: run(flat, rng_key, chunk), chunks)
-
-        change = jax.tree.map(jnp.add, change, eqx.filter_jvp(plain, (others,), (other_tangents,))[1])
-    return values, change
-
-
-def hide_specimens(model: Callable, plate: str, rng_key: Array) -> HideSpecimens:
-    """The model without its specimens; its sites outside the plate behave as ever.
-
-    No cell is solved.
-
-    Args:
-        model: a NumPyro model.
-        plate: name of the specimen plate; one specimen of it is simulated and thrown away.
-        rng_key: key for that specimen.
-
-    Returns:
-        A callable with the arguments of `model`; after a call its `values` hold the latent sites outside the plate.
-    """
-    return HideSpecimens(StandIn(Chunk(model, plate, jnp.zeros(1, int), False), plate, rng_key), plate)
