@@ -13,7 +13,7 @@ from numpyro_homog.homogenization._multigrid import coarser_shapes, grid_cycle
 from numpyro_homog.homogenization._operator import pad_coefficients
 
 LAWS = {"conduction": nh.Conductivity(), "elasticity": nh.LinearElasticity()}
-each_law = pytest.mark.parametrize("law", LAWS)
+each_law = pytest.mark.parametrize("law", ["conduction", pytest.param("elasticity", marks=pytest.mark.slow)])
 
 
 def make(shape, law="conduction", preconditioner=None, **options):
