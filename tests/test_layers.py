@@ -28,6 +28,7 @@ LEVELS = {
     "meshes": 1,
     "homogenization": 2,
     "descriptors": 2,
+    "coordinates": 2,
     "clouds": 2,  # how tensors become the points that a divergence takes: neither knows the other
     "divergences": 2,
     "distributions": 3,

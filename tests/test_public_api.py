@@ -23,6 +23,7 @@ TOP_LEVEL = {
     "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
     "UniformSimplex", "VoronoiPhases",
     "Identifiability", "identifiability", "plot_identifiability",
+    "LogEuclidean", "ReweightedFit", "WeightedSlicedWasserstein", "reweight",
     "DirichletCopulaField", "GaussianCopulaField", "GaussianField", "NeumannMatern", "PeriodicMatern",
     "PeriodicSquaredExponential", "ThresholdedGaussianField",
 }  # fmt: skip

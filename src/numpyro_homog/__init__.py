@@ -8,6 +8,7 @@ from . import images as images
 from . import infer as infer
 from . import tensors as tensors
 from ._results import RESULTS as RESULTS
+from .coordinates import LogEuclidean as LogEuclidean
 from .datasets import example_names as example_names
 from .datasets import example_truth as example_truth
 from .datasets import load_example as load_example
@@ -22,6 +23,7 @@ from .distributions import ThresholdedGaussianField as ThresholdedGaussianField
 from .distributions import UniformSimplex as UniformSimplex
 from .distributions import VoronoiPhases as VoronoiPhases
 from .divergences import SlicedWasserstein as SlicedWasserstein
+from .divergences import WeightedSlicedWasserstein as WeightedSlicedWasserstein
 from .grids import Grid as Grid
 from .handlers import generalized_bayes as generalized_bayes
 from .homogenization import Affine as Affine
@@ -62,7 +64,9 @@ from .images import segment as segment
 from .infer import Identifiability as Identifiability
 from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult
+from .infer import ReweightedFit as ReweightedFit
 from .infer import identifiability as identifiability
+from .infer import reweight as reweight
 from .io import load_specimens as load_specimens
 from .io import save_specimens as save_specimens
 from .meshes import Mesh as Mesh

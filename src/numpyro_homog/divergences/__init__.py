@@ -4,3 +4,4 @@ from ._divergence import AbstractDivergence as AbstractDivergence
 from ._divergence import AbstractLeastSquaresDivergence as AbstractLeastSquaresDivergence
 from ._divergence import Linearization as Linearization
 from ._sliced_wasserstein import SlicedWasserstein as SlicedWasserstein
+from ._weighted_sliced_wasserstein import WeightedSlicedWasserstein as WeightedSlicedWasserstein

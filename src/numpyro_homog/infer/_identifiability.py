@@ -27,6 +27,7 @@ def identifiability(
     num_populations: int = 4,
     plate: str | None = None,
     chunk_size: int | None = None,
+    score: Sequence[str] = (),
     **kwargs: Any,
 ) -> Identifiability:
     """What measurements of `keys` would tell about the parameters, if `params` were the truth.
@@ -50,6 +51,7 @@ def identifiability(
             error of the report.
         plate: name of the specimen plate, if not the innermost one of the compared sites.
         chunk_size: number of specimens simulated at a time; see `Population`.
+        score: simulated sites whose parameters act by the score; see `MinimumDistance`.
         **kwargs: keyword arguments of the model, the size of its plate among them.
 
     Returns:
@@ -88,7 +90,7 @@ def identifiability(
         if not all(np.isfinite(value).all() for value in data.values()):
             raise RuntimeError(_NOT_FINITE)
         if estimator is None:
-            estimator = MinimumDistance(model, data, divergence, plate=plate, chunk_size=chunk_size)
+            estimator = MinimumDistance(model, data, divergence, plate=plate, chunk_size=chunk_size, score=score)
         estimator = estimator.with_data(data)
         problem = estimator._problem(args, kwargs)
         problem.begin_run(estimator.scale)

@@ -1,0 +1,65 @@
+"""Log-Euclidean coordinates of tensors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+from numpyro_homog.coordinates import LogEuclidean
+from numpyro_homog.tensors import unique_components
+
+
+def tensors(num, d, seed=0):
+    root = np.random.default_rng(seed).standard_normal((num, d, d))
+    return jnp.asarray(root @ root.swapaxes(1, 2) + 0.3 * np.eye(d))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_coordinates_are_the_components_of_the_logarithm(d):
+    values, scales = tensors(4, d), jnp.arange(1.0, 1 + d * (d + 1) // 2)
+    logs = np.stack([scipy.linalg.logm(np.asarray(value)) for value in values])
+    found = LogEuclidean(scales)(unique_components(values) / scales[None])
+    np.testing.assert_allclose(found, unique_components(jnp.asarray(logs)), atol=1e-10)
+
+
+@pytest.mark.x32
+def test_folding_forgets_turns_and_reflections_of_the_square(eps):
+    fold = LogEuclidean(jnp.ones(3), fold=True)
+    value = tensors(1, 2)[0]
+    turn, mirror = jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.array([[1.0, 0.0], [0.0, -1.0]])
+    images = jnp.stack(
+        [value, turn @ value @ turn.T, mirror @ value @ mirror.T, turn @ mirror @ value @ mirror @ turn.T]
+    )
+    found = fold(unique_components(images))
+    np.testing.assert_allclose(found, jnp.broadcast_to(found[:1], found.shape), atol=100 * eps)
+    # And nothing else: the invariants of the logarithm are still there.
+    mean, half, shear = found[0]
+    eigenvalues = jnp.sort(jnp.array([mean - jnp.hypot(half, shear), mean + jnp.hypot(half, shear)]))
+    np.testing.assert_allclose(eigenvalues, jnp.log(jnp.linalg.eigvalsh(value)), atol=100 * eps)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("gap", [1.0, 1e-3, 0.0])
+def test_the_derivative_is_finite_and_right_where_eigenvalues_meet(d, gap, x64):
+    if not x64:
+        pytest.skip("differences drown in 32 bits")
+    base = unique_components(jnp.diag(2.0 + gap * jnp.arange(d, dtype=float))[None])
+    log = LogEuclidean(jnp.ones(base.shape[1]))
+    jacobian = jax.jacfwd(lambda x: log(x)[0])(base)[:, 0]
+    np.testing.assert_allclose(jax.jacrev(lambda x: log(x)[0])(base)[:, 0], jacobian, atol=1e-12)
+    step = 1e-5
+    for i in range(base.shape[1]):
+        change = step * jnp.eye(base.shape[1])[i][None]
+        difference = (log(base + change) - log(base - change))[0] / (2 * step)
+        np.testing.assert_allclose(jacobian[:, i], difference, atol=1e-8)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="one tensor"):
+        LogEuclidean(jnp.ones(4))
+    with pytest.raises(ValueError, match="square"):
+        LogEuclidean(jnp.ones(6), fold=True)
+    with pytest.raises(ValueError, match="expected"):
+        LogEuclidean(jnp.ones(3))(jnp.ones((5, 6)))
+    assert np.isnan(LogEuclidean(jnp.ones(3))(jnp.array([[1.0, 1.0, 2.0]]))).any()
