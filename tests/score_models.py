@@ -9,9 +9,9 @@ from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 import numpyro_homog as nh
 
 KAPPA_PRIOR = dist.TransformedDistribution(
-    dist.Normal(0.0, 0.7).expand([3]).to_event(1), [OrderedTransform(), ExpTransform()]
+    dist.Normal(0.2, 0.3).expand([3]).to_event(1), [OrderedTransform(), ExpTransform()]
 )
-ALPHA_PRIOR = dist.LogNormal(0.0, 0.7).expand([3]).to_event(1)
+ALPHA_PRIOR = dist.LogNormal(-0.5, 0.5).expand([3]).to_event(1)
 LAYERED_TRUTH = {"alpha": jnp.array([0.5, 0.3, 0.2]), "kappa": jnp.array([1.0, 4.0, 10.0])}
 
 

@@ -1,11 +1,17 @@
 """Refusal of models whose parameters cannot all be differentiated."""
 
+import jax
+import jax.numpy as jnp
+
+from .._compat import dependencies
 from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
 from ..population import Population
 
 
 def require_derivatives(population: Population, divergence: AbstractDivergence) -> None:
     """Raise unless every action of a parameter has a path derivative, or a score that the divergence can use.
+
+    Nothing is computed, but the model is traced with its derivative.
 
     Raises:
         ValueError: naming the sites and the parameters.
@@ -26,3 +32,28 @@ def require_derivatives(population: Population, divergence: AbstractDivergence) 
             f"Parameters act by the score of simulated sites (site: parameters): {population.scored}, but"
             f" {type(divergence).__name__} cannot be reweighted. Use a sum of squares, as SlicedWasserstein() is."
         )
+    moved = _moved_by(population)
+    blind = [name for name, ways in population.derivatives.items() if ways and name not in moved]
+    if blind:
+        raise ValueError(
+            f"The compared sites depend on parameters {blind}, but their derivative is identically zero: each way from"
+            " them goes through a discrete step outside of a distribution (a comparison, an index, a label drawn in the"
+            " function given to `homogenize`). If the way passes through a simulated site with a density, name it:"
+            f" MinimumDistance(..., score=[...]), one of {list(population.simulated)}. Otherwise make the step smooth."
+        )
+
+
+def _moved_by(population):
+    """Parameters in which a simulated value, or the density of a scored site, has a derivative; the others are zero."""
+    primals = "values of all parameters"
+
+    def simulate(params):
+        return population.simulate_chunk_scored(params, jax.random.key(0), 0)
+
+    def change(**names):
+        values = names.pop(primals)
+        return {"change": jax.jvp(simulate, (values,), (names,))[1]}
+
+    # Inputs all: what is concrete would be computed.
+    zeros = {name: jnp.zeros(parameter.shape, parameter.dtype) for name, parameter in population.parameters.items()}
+    return dependencies(change, {primals: zeros, **zeros})["change"]
