@@ -13,6 +13,7 @@ from ..population import Population
 from ._identifiability_report import Identifiability, split_by_name
 from ._levenberg_marquardt import Evaluation
 from ._minimum_distance import MinimumDistance
+from ._position import position_of
 from ._problem import LeastSquares, Problem
 from ._sandwich import describe_directions, sandwich
 
@@ -79,7 +80,7 @@ def identifiability(
     if isinstance(keys, str):
         raise ValueError(f"keys is a list of sites: [{keys!r}].")
     population = Population(model, keys, args, kwargs, plate=plate, chunk_size=chunk_size)
-    vector = _position(population, params)
+    vector = position_of(population, params)
     simulate = jax.jit(population.simulate)
 
     looks: list[_Look] = []
@@ -158,17 +159,3 @@ def _report(problem: Problem, vector, params, looks: list[_Look]) -> Identifiabi
         },
         _determined=determined,
     )
-
-
-def _position(population, params):
-    """The parameters as an unconstrained vector; raises where the way back does not lead to them."""
-    vector = population.to_vector(params)
-    back = population.from_vector(vector)
-    for name in population.parameters:
-        value = np.asarray(params[name])
-        if not np.isfinite(value).all() or not np.allclose(back[name], value, rtol=1e-3, atol=1e-6):
-            raise ValueError(
-                f"params['{name}'] = {value} is outside of the support of its prior (positive, ordered, on the simplex,"
-                " ...); pass a value that the model could draw."
-            )
-    return np.asarray(vector)

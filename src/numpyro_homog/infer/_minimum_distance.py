@@ -22,6 +22,7 @@ from ._checkpoint import Checkpoint, fingerprint
 from ._derivatives import require_derivatives
 from ._least_squares import DRAWS_PER_START, Driver, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
+from ._position import position_of
 from ._problem import Problem, split_vector
 from ._progress import Progress
 from ._result import MinimumDistanceResult
@@ -129,6 +130,7 @@ class MinimumDistance:
         rng_key: Array,
         *args: Any,
         num_starts: int = 5,
+        starts: Sequence[Mapping[str, Any]] = (),
         progress: bool = True,
         checkpoint: str | os.PathLike | None = None,
         **kwargs: Any,
@@ -143,6 +145,7 @@ class MinimumDistance:
             num_starts: number of starts, drawn from the prior (for large populations, where a look at 64 specimens
                 is cheap, each the best of four draws). If none comes near the noise floor, another round follows; see
                 `LevenbergMarquardt`.
+            starts: constrained values of all parameters, by name, from which the first starts begin.
             progress: show a progress bar.
             checkpoint: a file for the state, replaced after each iteration. If it exists, the run goes on from it and
                 ends with bitwise the result of an uninterrupted one, on the same machine; a finished run returns at
@@ -161,15 +164,20 @@ class MinimumDistance:
         Each iteration simulates the population (its screening part) once, derivatives included.
         """
         begin = time.perf_counter()
-        if num_starts < 1:
-            raise ValueError(f"num_starts must be at least 1; got {num_starts}.")
+        if num_starts < 1 or len(starts) > num_starts:
+            raise ValueError(
+                f"num_starts must be at least 1 and the number of starts; got {num_starts}, {len(starts)}."
+            )
         problem = self._problem(args, kwargs)
         problem.begin_run(self.scale)
         rng_key = _typed(rng_key)
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
         rounds = self.optimizer.max_rounds if isinstance(self.optimizer, LevenbergMarquardt) else 1
         num_draws = rounds * num_starts * DRAWS_PER_START
-        prior = problem.prior_vectors(prior_key, max(num_draws, _NUM_PRIOR_DRAWS))
+        prior = np.array(problem.prior_vectors(prior_key, max(num_draws, _NUM_PRIOR_DRAWS)))
+        spread = _spread(prior)
+        for i, start in enumerate(starts):
+            prior[i : num_starts * DRAWS_PER_START : num_starts] = position_of(problem.population, start)
         settings = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
         digest = fingerprint(
             *(part for key in self._data for part in (key, self._data[key])),
@@ -191,7 +199,7 @@ class MinimumDistance:
         try:
             with Progress(show=progress, total=self.num_steps and self.num_steps * num_starts) as bar:
                 if isinstance(self.optimizer, LevenbergMarquardt):
-                    driver = Driver(self.optimizer, _spread(prior), store, bar)
+                    driver = Driver(self.optimizer, spread, store, bar)
                     outcome = Search(problem, self.optimizer, prior, num_starts, driver, keys, noise).run()
                 else:
                     options = StochasticSettings(self.optimizer, int(self.num_steps or 0), self.batch_size)

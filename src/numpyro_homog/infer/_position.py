@@ -1,0 +1,26 @@
+"""Given parameters as a point of unconstrained space."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..population import Population
+
+
+def position_of(population: Population, params: Mapping[str, Any]) -> np.ndarray:
+    """The unconstrained vector of constrained values, shape (P,).
+
+    Raises:
+        ValueError: if a value is missing, has the wrong shape, or the way back does not lead to it.
+    """
+    vector = population.to_vector(params)
+    back = population.from_vector(vector)
+    for name in population.parameters:
+        value = np.asarray(params[name])
+        if not np.isfinite(value).all() or not np.allclose(back[name], value, rtol=1e-3, atol=1e-6):
+            raise ValueError(
+                f"params['{name}'] = {value} is outside of the support of its prior (positive, ordered, on the simplex,"
+                " ...); pass a value that the model could draw."
+            )
+    return np.asarray(vector)
