@@ -39,9 +39,9 @@ class MinimumDistance:
 
     The parameters are the latent sites outside the specimen plate (see `Population`); their prior gives the starts and
     plays no other part. Divergences that are sums of squares are minimised by Levenberg-Marquardt under common random
-    numbers, in unconstrained space, with the exact derivative of the simulated specimens, which costs no solve.
-    Parameters of a draw without a path derivative act by the score of its density. Any
-    divergence can be minimised by an optax optimizer instead, with fresh noise in every step.
+    numbers, in unconstrained space, with the exact derivative of the simulated specimens, which costs no solve;
+    where a draw has no path derivative, with the score of its density or of one before it. An optax optimizer can
+    minimise any divergence instead, with fresh noise in every step (scores need a sum of squares there, too).
 
     Args:
         model: a NumPyro model with a specimen plate.
