@@ -34,11 +34,11 @@ def test_features_are_the_means_of_the_ranks_in_a_bin(line):
 
 
 @pytest.mark.parametrize("num", [3, 10, 13])
-def test_bins_that_cut_a_rank_take_their_share_of_it(line, num):
+def test_bins_that_cut_a_rank_take_their_share_of_it(line, num, eps):
     x = cloud(num, 1, 1)
     integral = np.concatenate([[0], np.cumsum(np.sort(x[:, 0]))]) / num
     ends = np.interp(np.linspace(0, 1, 5), np.linspace(0, 1, num + 1), integral)
-    np.testing.assert_allclose(line.features(x), 4 * np.diff(ends) * line.directions[0, 0])
+    np.testing.assert_allclose(line.features(x), 4 * np.diff(ends) * line.directions[0, 0], rtol=100 * eps)
 
 
 def test_the_divergence_of_clouds_of_one_law_is_one_over_their_sizes(weighted):
@@ -65,7 +65,7 @@ def test_units_of_the_components_do_not_matter():
     np.testing.assert_allclose(scaled(x * units, y * units, rng_key=KEY), plain(x, y, rng_key=KEY), rtol=1e-6)
 
 
-def test_the_linearization_is_the_derivative(weighted):
+def test_the_linearization_is_the_derivative(weighted, eps):
     x, y, tangents = cloud(61, 1), cloud(50, 2), jax.random.normal(KEY, (61, 2, 3))
     found = weighted.linearize(x, tangents, y, rng_key=KEY)
 
@@ -73,10 +73,10 @@ def test_the_linearization_is_the_derivative(weighted):
         return weighted.residuals(x + tangents @ step, y, rng_key=KEY)
 
     r, jacobian = residuals(jnp.zeros(3)), jax.jacfwd(residuals)(jnp.zeros(3))
-    np.testing.assert_allclose(found.value, weighted(x, y, rng_key=KEY))
-    np.testing.assert_allclose(found.value, jnp.mean(r**2))
-    np.testing.assert_allclose(found.gradient, jnp.mean(r[:, None] * jacobian, axis=0))
-    np.testing.assert_allclose(found.curvature, jacobian.T @ jacobian / len(r))
+    np.testing.assert_allclose(found.value, weighted(x, y, rng_key=KEY), rtol=1000 * eps)
+    np.testing.assert_allclose(found.value, jnp.mean(r**2), rtol=1000 * eps)
+    np.testing.assert_allclose(found.gradient, jnp.mean(r[:, None] * jacobian, axis=0), rtol=1000 * eps)
+    np.testing.assert_allclose(found.curvature, jacobian.T @ jacobian / len(r), rtol=1000 * eps)
 
 
 def test_tangents_that_are_noise_have_no_curvature_on_average(weighted):
@@ -94,14 +94,14 @@ def test_tangents_that_are_noise_have_no_curvature_on_average(weighted):
     assert error < 0.1 * jnp.mean(raw), "or the bound would say nothing"
 
 
-def test_a_point_that_is_left_out_moves_the_features_by_its_influence(weighted):
+def test_a_point_that_is_left_out_moves_the_features_by_its_influence(weighted, eps):
     """Jackknife: f(all) - f(without i) = influence_i / (N - 1), up to the next order."""
     x = cloud(400, 3)
     influence = weighted.feature_influence(x, x)
     for i in (0, 17, 200):
         moved = (weighted.features(x) - weighted.features(jnp.delete(x, i, axis=0))) * 399
         np.testing.assert_allclose(moved, influence[i], atol=0.05 * jnp.abs(influence).max())
-    np.testing.assert_allclose(jnp.mean(influence, axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(jnp.mean(influence, axis=0), 0, atol=1000 * eps)
 
 
 def test_the_influence_on_the_gradient_is_that_of_the_features(weighted):
