@@ -62,25 +62,28 @@ def test_a_constant_score_changes_nothing(eps):
 def test_scores_of_a_normal_distribution_give_its_quantile_derivatives():
     """x = mean + spread z: dQ/dmean = 1, dQ/dspread = z, so mean(J J') = diag(1, 1); here by score, and by path.
 
-    The standard error of the entries at M = 20,000 is .02, from the variance of the mean of z^2 s^2.
+    By score the largest standard deviation of an entry at M = 20,000 is .05 over keys; the mean of eight is taken.
     """
-    z = jax.random.normal(KEY, (20_000, 1))
-    y = jax.random.normal(jax.random.key(1), (4000, 1)) * 1.5 + 0.3
-    tangents = jnp.stack([jnp.ones_like(z), z], axis=-1)
-    scores = jnp.concatenate([z, z**2 - 1], axis=1)
-    by_path = DIVERGENCE.linearize(z, tangents, y, rng_key=KEY)
-    by_score = DIVERGENCE.linearize(z, 0 * tangents, y, rng_key=KEY, scores=scores)
-    np.testing.assert_allclose(by_path.curvature - by_path.curvature_noise, np.eye(2), atol=0.03)
-    np.testing.assert_allclose(by_score.curvature - by_score.curvature_noise, np.eye(2), atol=0.08)
-    np.testing.assert_allclose(by_score.gradient, by_path.gradient, atol=0.04)
+    curvatures = []
+    for key in jax.random.split(KEY, 8):
+        z = jax.random.normal(key, (20_000, 1))
+        y = jax.random.normal(jax.random.key(1), (4000, 1)) * 1.5 + 0.3
+        tangents = jnp.stack([jnp.ones_like(z), z], axis=-1)
+        scores = jnp.concatenate([z, z**2 - 1], axis=1)
+        by_path = DIVERGENCE.linearize(z, tangents, y, rng_key=key)
+        by_score = DIVERGENCE.linearize(z, 0 * tangents, y, rng_key=key, scores=scores)
+        np.testing.assert_allclose(by_path.curvature - by_path.curvature_noise, np.eye(2), atol=0.05)
+        np.testing.assert_allclose(by_score.gradient, by_path.gradient, atol=0.06)
+        curvatures.append(by_score.curvature - by_score.curvature_noise)
+    np.testing.assert_allclose(np.mean(curvatures, axis=0), np.eye(2), atol=0.07)
     influences = [
-        DIVERGENCE.influence(z, tangents, y, rng_key=KEY),
-        DIVERGENCE.influence(z, 0 * tangents, y, rng_key=KEY, scores=scores),
+        DIVERGENCE.influence(z, tangents, y, rng_key=key),
+        DIVERGENCE.influence(z, 0 * tangents, y, rng_key=key, scores=scores),
     ]
     variances = [np.var(influence, axis=0) for influence in influences]
-    np.testing.assert_allclose(variances[1], variances[0], rtol=0.1)
+    np.testing.assert_allclose(variances[1], variances[0], rtol=0.3)  # each scatters by .03 and .08 over keys
     for i in range(2):
-        assert np.corrcoef(influences[0][:, i], influences[1][:, i])[0, 1] > 0.99
+        assert np.corrcoef(influences[0][:, i], influences[1][:, i])[0, 1] > 0.98
 
 
 def test_path_and_score_add_up():
