@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 # No compiler needed: wheels only, except for our own package.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: -c $(LOCK)
-# Files stay together: the tests of one share what is compiled. A worker takes up to 3 GB.
+# Files stay together: the tests of one share what is compiled. A worker takes up to 6 GB.
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)

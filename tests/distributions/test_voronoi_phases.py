@@ -85,6 +85,7 @@ def test_jit_vmap_and_pytree():
     np.testing.assert_array_equal(samples[2], VoronoiPhases(GRID, FRACTIONS, 4, sharp=True).sample(keys[2]))
 
 
+@pytest.mark.slow
 def test_predictive_and_reparam():
     draws = Predictive(model, num_samples=3)(KEY, num_specimens=4)
     assert draws["phases"].shape == (3, 4, 8, 8, 3)
@@ -147,10 +148,19 @@ def test_populations_report_fractions_that_act_through_labels_only():
     assert Population(model, ["means"], (4,), {"temperature": 0.1}).non_reparametrized == {}
 
 
+def of_one_share(num_specimens):
+    """The fractions are a parameter: no site with a density stands between it and the labels."""
+    share = numpyro.sample("share", dist.Dirichlet(jnp.ones(3)))
+    with numpyro.plate("specimens", num_specimens):
+        phases = numpyro.sample("phases", VoronoiPhases(GRID, share, 4))
+        numpyro.deterministic("means", phases.mean((-3, -2)))
+
+
 def test_estimators_refuse_and_handlers_warn():
     data = {"means": np.random.default_rng(0).dirichlet(np.ones(3), 20)}
-    with pytest.raises(ValueError, match="'phases': \\['alpha'\\]"):
-        nh.MinimumDistance(model, data, nh.SlicedWasserstein()).run(KEY, 4)
+    assert Population(model, ["means"], (4,)).scored == {"shares": ("alpha",)}
+    with pytest.raises(ValueError, match="'phases': \\['share'\\]"):
+        nh.MinimumDistance(of_one_share, data, nh.SlicedWasserstein()).run(KEY, 4)
     posterior = nh.generalized_bayes(model, data, nh.SlicedWasserstein(), rng_key=KEY, loss_scale=1.0)
     with pytest.warns(UserWarning, match="without a derivative"):
         handlers.trace(handlers.seed(posterior, KEY)).get_trace(4)

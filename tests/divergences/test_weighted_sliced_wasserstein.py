@@ -127,6 +127,7 @@ def test_scores_and_paths_agree_about_a_shift():
     np.testing.assert_allclose(score, path, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_what_is_known_precisely_counts_more():
     """Of points with a long tail: weights see a shift of the bulk that plain quantiles drown in the tail's noise."""
 

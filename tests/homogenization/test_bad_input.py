@@ -107,7 +107,7 @@ def test_a_failed_member_does_not_spoil_the_gradient_of_the_others():
 
 def test_a_solve_that_does_not_converge_is_flagged():
     fields = jnp.stack([jnp.full(SHAPE, 2.0), iid_field(0, SHAPE, (1.0, 100.0))])
-    with pytest.raises(RuntimeError, match=r"used up its iterations.*Raise `max_iterations`.*1 of 2.*\(1,\)"):
+    with pytest.raises(RuntimeError, match=r"used up its iterations.*raise its `max_iterations`.*1 of 2.*\(1,\)"):
         nh.effective_tensor(ONE_ITERATION, fields)
     solution = nh.solve_cell(ONE_ITERATION, fields, throw=False)
     np.testing.assert_array_equal(solution.result == RESULTS.not_converged, [False, True])

@@ -113,6 +113,7 @@ def test_clamped_correctors_vanish_at_the_faces_and_free_ones_have_no_mean_gradi
     np.testing.assert_allclose(trapezoid, 0, atol=1e-5 * np.abs(corrector).max())
 
 
+@pytest.mark.slow
 def test_iterations_do_not_grow_with_the_mesh():
     counts = {}
     for n in (8, 32):

@@ -97,6 +97,7 @@ def test_cut_layers_have_the_tensor_of_the_whole_laminate():
     np.testing.assert_allclose(effective[2, 2], 2 / (weights @ (1 / shear)), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_laminates_are_closer_than_isotropic_rules_on_inclined_interfaces():
     """A circle at n = 16: sub-voxel fractions against sharp voxels sixteen times finer."""

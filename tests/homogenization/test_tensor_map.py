@@ -72,6 +72,7 @@ def test_coupled_potentials_separate_into_the_effective_conductivity():
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_derivatives_reach_the_properties():
     young, poisson = field(1, 4, 5), jnp.full((4, 5), 0.3)

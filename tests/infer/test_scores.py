@@ -126,6 +126,7 @@ def test_a_run_that_was_interrupted_resumes_to_bitwise_the_same(tmp_path, monkey
     assert resumed.stats["solves"] == whole.stats["solves"]
 
 
+@pytest.mark.slow
 def test_without_scores_nothing_is_said_of_them_and_a_checkpoint_is_for_one_way(layered_data, tmp_path):
     path = tmp_path / "run.npz"
     fit = MinimumDistance(layered, layered_data, DIVERGENCE).run(KEY, 50, num_starts=1, progress=False, checkpoint=path)

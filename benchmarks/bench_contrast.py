@@ -1,0 +1,89 @@
+"""Reference medium and multigrid against the contrast, side by side.
+
+    python benchmarks/bench_contrast.py [--quick]
+
+Sharp Voronoi cells of five phases, tolerance 1e-4, 32 bits, one jitted batch on one core; least of three calls. Writes
+results/contrast.json.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpyro_homog as nh  # noqa: E402
+from benchmarks.machine import describe_machine  # noqa: E402
+
+CONTRASTS = (10.0, 100.0, 1e3, 1e4)
+CASES = {
+    "2D conduction": ((64, 64), nh.Conductivity(), 16),
+    "2D elasticity": ((64, 64), nh.LinearElasticity(), 8),
+    "3D conduction": ((32, 32, 32), nh.Conductivity(), 2),
+    "3D elasticity": ((16, 16, 16), nh.LinearElasticity(), 4),
+}
+
+
+def labels(seed: int, shape: tuple[int, ...], num_seeds: int = 10) -> np.ndarray:
+    """Nearest of uniform seeds on the torus, modulo five."""
+    rng = np.random.default_rng(seed)
+    centers = np.stack(np.meshgrid(*((np.arange(n) + 0.5) / n for n in shape), indexing="ij"), -1)
+    distances = []
+    for place in rng.random((num_seeds, len(shape))):
+        offset = np.abs(centers - place)
+        distances.append(np.sum(np.minimum(offset, 1 - offset) ** 2, -1))
+    return np.argmin(distances, axis=0) % 5
+
+
+def measure(shape, law, num_cells: int, contrast: float, preconditioner) -> dict:
+    """Milliseconds per cell, most iterations, and how many members were certified."""
+    cell = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-4, preconditioner=preconditioner)
+    k = np.geomspace(1, contrast, 5)[np.stack([labels(seed, shape) for seed in range(num_cells)])]
+    k = jnp.asarray(k, jnp.float32)
+    field = k if isinstance(law, nh.Conductivity) else (0.6 * k, 0.4 * k)
+    solve = jax.jit(lambda field: nh.effective_tensor(cell, field, throw=False))
+    certified = int(jnp.isfinite(solve(field)).all((1, 2)).sum())
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        solve(field).block_until_ready()
+        seconds.append(time.perf_counter() - begin)
+    iterations = nh.solve_cell(cell, field, throw=False).stats["iterations"]
+    return {
+        "ms": 1e3 * min(seconds) / num_cells,
+        "iterations": int(iterations.max()),
+        "certified": certified,
+        "cells": num_cells,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one small case: does it run at all?")
+    quick = parser.parse_args().quick
+    cases = {"2D conduction": ((16, 16), nh.Conductivity(), 4)} if quick else CASES
+    content = {"machine": describe_machine(["numpyro-homog", "jax", "jaxlib"]), "cases": {}}
+    print(f"{'':16}{'contrast':>9}{'reference':>24}{'multigrid':>24}    (ms, iterations, certified)")
+    for name, (shape, law, num_cells) in cases.items():
+        for contrast in CONTRASTS:
+            row = {
+                "reference": measure(shape, law, num_cells, contrast, nh.ReferenceMedium()),
+                "multigrid": measure(shape, law, num_cells, contrast, nh.Multigrid(contrast=1.0)),
+            }
+            content["cases"].setdefault(name, {})[f"{contrast:g}"] = row
+            shown = "".join(f"{r['ms']:13.2f}{r['iterations']:5d}{r['certified']:4d}/{num_cells}" for r in row.values())
+            print(f"{name:16}{contrast:9g}{shown}", flush=True)
+    folder = ROOT / ("out" if quick else "benchmarks/results")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "contrast.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
