@@ -9,6 +9,7 @@ import pytest
 from random_cells import random_spd, voronoi_field
 
 import numpyro_homog as nh
+from numpyro_homog._workers import num_workers
 from numpyro_homog.homogenization._multigrid import coarser_shapes, grid_cycle
 from numpyro_homog.homogenization._operator import pad_coefficients
 
@@ -93,6 +94,15 @@ def test_derivatives_are_those_of_the_reference_medium(law):
     found, expected = (jax.grad(scalar(p))(field) for p in (nh.Multigrid(contrast=1.0), nh.ReferenceMedium()))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * np.max(b))
+
+
+def test_a_program_without_lapack_runs_in_several_threads():
+    """Calls of LAPACK on batches that run at the same time wait for one another forever in jaxlib 0.10."""
+    cell, field = make((16, 16)), random_field("conduction", (16, 16), 1e3)
+    solve = jax.jit(lambda field: nh.effective_tensor(cell, field)).lower(field).compile()
+    factorise = jax.jit(jnp.linalg.cholesky).lower(jnp.ones((64, 64, 64))).compile()
+    assert num_workers(solve) == num_workers()
+    assert num_workers(factorise) == 1
 
 
 @pytest.mark.slow

@@ -35,8 +35,7 @@ def map_slices(
         progress: show a progress bar.
     """
     total = math.prod(batch)
-    workers = num_workers()
-    size = min(_LARGEST_SLICE, max(math.ceil(total / workers), smallest, 1))
+    size = min(_LARGEST_SLICE, max(math.ceil(total / num_workers()), smallest, 1))
     if size >= total:
         return fn(cell, arrays)
     leaves, structure = jax.tree.flatten(arrays)
@@ -46,7 +45,7 @@ def map_slices(
     def cut(start):
         return [jnp.asarray(leaf[start : start + size]) for leaf in flat]
 
-    compiled = _compile(fn, cell, structure, tuple((part.shape, part.dtype) for part in cut(0)))
+    compiled, workers = _compile(fn, cell, structure, tuple((part.shape, part.dtype) for part in cut(0)))
 
     def run(start):
         return jax.block_until_ready(compiled(cell, jax.tree.unflatten(structure, cut(start))))
@@ -60,9 +59,10 @@ def map_slices(
 
 @functools.lru_cache(maxsize=64)
 def _compile(fn, cell, structure, signature):
-    """The program of `fn` for slices of one shape, made once and before the threads start."""
+    """The program of `fn` for slices of one shape, made once and before the threads start; and for how many threads."""
     arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
-    return fn.lower(cell, arrays).compile()
+    program = fn.lower(cell, arrays).compile()
+    return program, num_workers(program)
 
 
 def _join(parts, batch):

@@ -143,9 +143,8 @@ def _direct(operator, halo, shape):
     null = constants.astype(halo.dtype)[None] / scale[:, :, None]
     null = null / jnp.linalg.norm(null, axis=1, keepdims=True)
     outer = jnp.matmul(null, jnp.swapaxes(null, 1, 2), precision=lax.Precision.HIGHEST)
-    factor = jnp.linalg.cholesky(scale[:, :, None] * matrix * scale[:, None, :] + outer)
+    root = _inverse_root(scale[:, :, None] * matrix * scale[:, None, :] + outer)
     identity = jnp.broadcast_to(jnp.eye(size, dtype=halo.dtype), matrix.shape)
-    root = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
     root = jnp.where(jnp.all(jnp.isfinite(root), axis=(1, 2), keepdims=True), root, identity) * scale[:, None, :]
 
     def solve(residual):
@@ -155,6 +154,27 @@ def _direct(operator, halo, shape):
         return flat.reshape(residual.shape)
 
     return solve
+
+
+def _inverse_root(matrix):
+    """Inverse of the lower Cholesky factor of positive definite matrices (batch, size, size).
+
+    By elimination, step by step: LAPACK's routines wait for threads of the pool that they occupy, and programs that
+    run at the same time then wait for one another forever (jaxlib 0.10).
+    """
+    size = matrix.shape[-1]
+    rows = jnp.arange(size)
+
+    def eliminate(k, state):
+        matrix, root = state
+        pivot = lax.dynamic_index_in_dim(matrix, k, axis=1)
+        factor = jnp.where(rows > k, pivot / lax.dynamic_slice_in_dim(pivot, k, 1, axis=2), 0)
+        factor = jnp.swapaxes(factor, 1, 2)
+        return matrix - factor * pivot, root - factor * lax.dynamic_index_in_dim(root, k, axis=1)
+
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
+    upper, root = lax.fori_loop(0, size, eliminate, (matrix, identity))
+    return root / jnp.sqrt(jnp.diagonal(upper, axis1=1, axis2=2))[:, :, None]
 
 
 def _restrict(residual, halved):

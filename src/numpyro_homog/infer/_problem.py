@@ -44,7 +44,7 @@ class Costs:
         """Go on counting from a checkpoint."""
         self.num_simulated, self.num_evaluations = int(arrays["num_simulated"]), int(arrays["num_evaluations"])
 
-    def compiled(self, fn: Callable, *args: Any) -> Callable:
+    def compiled(self, fn: Callable, *args: Any) -> jax.stages.Compiled:
         """`fn` compiled for arguments of these shapes, on the clock of `compile_seconds`."""
         begin = time.perf_counter()
         compiled = jax.jit(fn).lower(*args).compile()
@@ -80,7 +80,7 @@ class Problem:
         self.population, self.scale, self.divergence = population, scale, divergence
         self.data = Data(scale.data_cloud(), jnp.ones(len(scale.scales), scale.data_cloud().dtype))
         self.labels = population.parameter_labels()
-        self._compiled: dict[Any, Callable] = {}
+        self._compiled: dict[Any, jax.stages.Compiled] = {}
         self.costs = Costs()
 
     def begin_run(self, scale: CloudScale) -> None:
@@ -97,10 +97,14 @@ class Problem:
 
     def call(self, name: Any, fn: Callable, *args: Any) -> Any:
         """Call `fn`, compiled once for each `name` and kind of arguments."""
+        return self.program(name, fn, *args)(*args)
+
+    def program(self, name: Any, fn: Callable, *args: Any) -> jax.stages.Compiled:
+        """`fn` compiled, once for each `name` and kind of arguments."""
         key = (name, tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(args)))
         if key not in self._compiled:
             self._compiled[key] = self.costs.compiled(fn, *args)
-        return self._compiled[key](*args)
+        return self._compiled[key]
 
     def cloud(self, vector: jax.Array, rng_key: jax.Array, num_specimens: int, data: "Data") -> jax.Array:
         """Cloud of the first specimens at an unconstrained vector, shape (num_specimens, p); traceable."""
@@ -219,6 +223,7 @@ class LeastSquares:
             rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
             self._data = problem.data._replace(cloud=problem.data.cloud[rows])
         self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
+        self._num_threads = 0
 
     @property
     def noise(self) -> float:
@@ -250,18 +255,17 @@ class LeastSquares:
         One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
         large as the population.
         """
-        arguments = (jnp.asarray(position), self._keys[0])
-        num_chunks = math.ceil(self.num_specimens / self.problem.population.chunk_size)
+        problem, arguments = self.problem, (jnp.asarray(position), self._keys[0])
+        num_chunks = math.ceil(self.num_specimens / problem.population.chunk_size)
+        program = problem.program("chunk", problem.simulate_chunk, *arguments, jnp.asarray(0), problem.data)
+        self._num_threads = self._num_threads or num_workers(program)
 
         def run(number):
-            arrays = (*arguments, jnp.asarray(number), self.problem.data)
-            return self.problem.call("chunk", self.problem.simulate_chunk, *arrays)
+            return program(*arguments, jnp.asarray(number), problem.data)
 
-        parts = [run(0)]  # compiles, alone
-
-        with concurrent.futures.ThreadPoolExecutor(num_workers()) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self._num_threads) as pool:
             try:
-                parts += pool.map(run, range(1, num_chunks))
+                parts = list(pool.map(run, range(num_chunks)))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
