@@ -63,7 +63,9 @@ def test_import_leaves_jax_fem_alone(imported, module):
     assert module not in imported["modules"]
 
 
-@pytest.mark.parametrize("module", ["arviz", "matplotlib", "blackjax", "ot", "beartype", "h5py", "PIL", "vtkmodules"])
+@pytest.mark.parametrize(
+    "module", ["arviz", "matplotlib", "blackjax", "optax", "ot", "beartype", "h5py", "PIL", "vtkmodules"]
+)
 def test_import_leaves_slow_packages_for_later(imported, module):
     """What few calls need is imported by those calls (beartype, by the tests alone)."""
     assert module not in imported["modules"]

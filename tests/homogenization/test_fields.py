@@ -93,7 +93,7 @@ def test_a_shift_of_the_corrector_changes_nothing():
     cell = CellProblem(grid, Conductivity(), Periodic(), tolerance=1e-13)
     field = random_field(grid, 2, tensors=False)
     solution = solve_cell(cell, field)
-    lifted = type(solution)(solution.effective, solution.corrector + 5.0, solution.result, solution.stats)
+    lifted = type(solution)(solution.effective, solution.corrector + 5.0, solution.result, solution.stats, cell)
     for ours, theirs in zip(local_fields(cell, field, lifted), local_fields(cell, field, solution), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
@@ -105,7 +105,7 @@ def test_a_node_more_on_each_axis_is_a_far_edge_of_its_own():
     field = random_field(grid, tensors=False)
     solution = solve_cell(cell, field)
     repeated = jnp.pad(solution.corrector, ((0, 0), (0, 1), (0, 1)), mode="wrap")
-    padded = type(solution)(solution.effective, repeated, solution.result, solution.stats)
+    padded = type(solution)(solution.effective, repeated, solution.result, solution.stats, cell)
     for ours, theirs in zip(local_fields(cell, field, padded), local_fields(cell, field, solution), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

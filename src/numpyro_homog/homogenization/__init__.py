@@ -8,8 +8,6 @@ from ._boundary import Periodic as Periodic
 from ._boundary import UniformFlux as UniformFlux
 from ._bounds import effective_bounds as effective_bounds
 from ._cell import CellProblem as CellProblem
-from ._cell import CellSolution as CellSolution
-from ._cell import solve_cell as solve_cell
 from ._classical_bounds import hashin_shtrikman_bounds as hashin_shtrikman_bounds
 from ._classical_bounds import reuss_bound as reuss_bound
 from ._classical_bounds import self_consistent as self_consistent
@@ -41,4 +39,6 @@ from ._primal_dual import AbstractDiscretization as AbstractDiscretization
 from ._primal_dual import EffectiveBounds as EffectiveBounds
 from ._primal_dual import Primal as Primal
 from ._primal_dual import PrimalDual as PrimalDual
+from ._solution import CellSolution as CellSolution
+from ._solution import solve_cell as solve_cell
 from ._tensor_map import TensorMapLaw as TensorMapLaw

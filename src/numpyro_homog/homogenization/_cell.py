@@ -1,5 +1,6 @@
 """Finite-element cell problems on voxel grids and meshes."""
 
+import functools
 import math
 
 import equinox as eqx
@@ -17,7 +18,7 @@ from ._effective import AbstractCell
 from ._host import is_traced, map_slices
 from ._law import AbstractLaw
 from ._primal_dual import AbstractDiscretization, Primal
-from ._solve import VOXELS_PER_CHUNK, Discretization, assemble, corrector, energy_tensor
+from ._solve import VOXELS_PER_CHUNK, Discretization, energy_tensor
 from ._space import check_mesh, work
 from ._tensor_fields import Geometry
 
@@ -111,88 +112,37 @@ def evaluate(cell: CellProblem, field: PyTree, *, throw: bool, progress: bool = 
             raise ValueError("progress=True needs concrete arrays; under jit, grad or vmap leave it out.")
         effective, result = _compute_effective(cell, field)
     else:
-        batch = jax.eval_shape(lambda x: cell.law.coefficients(x, cell.grid), field).batch
+        leaves, structure = jax.tree.flatten(field)
+        batch = _batch_axes(cell.law, cell.grid, structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
         smallest = 2 * VOXELS_PER_CHUNK // work(cell.grid, cell.law)
         effective, result = map_slices(_compute_effective, cell, field, batch, smallest=smallest, progress=progress)
-    return _raise_if_failed(effective, result) if throw else effective
+    return raise_if_failed(effective, result) if throw else effective
 
 
-class CellSolution(eqx.Module):
-    """Solution of a batch of cell problems.
-
-    Attributes:
-        effective: effective tensors, shape (*batch, m, m), in the unit of the field.
-        corrector: w_m, shape (*batch, m, *grid), zero mean, in the unit of length times the unit strain; value [i]
-            sits at the first corner of voxel i. On a mesh it has shape (*batch, m, num_points). The whole unknown of
-            load case m is x_m + w_m.
-        result: `RESULTS` of each member, shape (*batch,).
-        stats: "iterations", "residual" (relative to the load, in the norm of the preconditioner) and "error" (certified
-            relative error of the diagonal of the tensor), each of shape (*batch, m).
-    """
-
-    effective: Float[Array, "*batch m m"]
-    corrector: Float[Array, "..."]
-    result: RESULTS
-    stats: dict[str, Array]
-
-
-def solve_cell(cell: CellProblem, field: PyTree, *, throw: bool = True) -> CellSolution:
-    """Solve a batch of cell problems and keep the correctors.
-
-    Args:
-        cell: the cell problem.
-        field: as in `effective_tensor`.
-        throw: raise if a member fails; with False its tensor and corrector are NaN and `result` says why.
-
-    Raises:
-        ValueError: at call or trace time, if `field` does not fit the cell, or the discretisation is not `Primal()`.
-        RuntimeError: at run time, if a member fails and `throw` is true.
-
-    Costs one solve and memory for the correctors; each derivative costs a solve more (those of `effective_tensor` of
-    first order cost none).
-    """
-    if not isinstance(cell.discretization, Primal):
-        raise ValueError(
-            f"solve_cell has the corrector of one problem, but cell.discretization is {cell.discretization}; build the"
-            " cell with discretization=Primal(), the default."
-        )
-    effective, solution, result, stats = _solve_cell(cell, field)
-    if throw:
-        effective = _raise_if_failed(effective, result)
-    return CellSolution(effective, solution, result, stats)
+@functools.lru_cache(maxsize=256)
+def _batch_axes(law, grid, structure, signature):
+    """Batch axes of fields of one shape."""
+    arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
+    return jax.eval_shape(lambda field: law.coefficients(field, grid), arrays).batch
 
 
 @jax.jit
 def _compute_effective(cell, field):
-    problem, coefficients, batch = _discretize(cell, field)
+    problem, coefficients, batch = discretize(cell, field)
     parts = cell.discretization.problems(coefficients)
     # One batch of all problems: a member and its dual have the same contrast, and come to lie in the same chunks.
     joined = parts[0] if len(parts) == 1 else jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
     energies, diagnostics = energy_tensor(problem, joined)
     diagnostics = jax.tree.map(lambda x: jnp.concatenate(jnp.split(x, len(parts)), axis=-1), diagnostics)
-    result = _result(problem, coefficients, diagnostics)
+    result = result_of(problem, coefficients, diagnostics)
     # A member that failed must not enter a formula whose derivative there is infinite, even if nobody asks for it.
     identity = jnp.eye(energies.shape[-1], dtype=energies.dtype)[None]
-    energies = [_replace_failed(part, result, identity) for part in jnp.split(energies, len(parts))]
-    effective = jax.tree.map(lambda x: _replace_failed(x, result, jnp.nan), cell.discretization.combine(energies))
+    energies = [replace_failed(part, result, identity) for part in jnp.split(energies, len(parts))]
+    effective = jax.tree.map(lambda x: replace_failed(x, result, jnp.nan), cell.discretization.combine(energies))
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), (effective, result))
 
 
-@jax.jit
-def _solve_cell(cell, field):
-    problem, coefficients, batch = _discretize(cell, field)
-    solution, diagnostics = corrector(problem, coefficients)
-    effective = assemble(problem, coefficients.values, solution)
-    solution = problem.space.on_nodes(solution)
-    result = _result(problem, coefficients, diagnostics)
-    if problem.law.num_components(cell.grid.ndim) == 1:
-        solution = jnp.squeeze(solution, axis=2)
-    effective, solution = (_replace_failed(array, result, jnp.nan) for array in (effective, solution))
-    outputs = (effective, solution, result, diagnostics._asdict())
-    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
-
-
-def _discretize(cell, field):
+def discretize(cell, field):
     """The problem, its coefficients with the batch axes joined to one, and the batch axes."""
     coefficients = cell.law.coefficients(field, cell.grid)
     batch, values = coefficients.batch, coefficients.values
@@ -219,7 +169,9 @@ def _discretize(cell, field):
     return problem, coefficients, batch
 
 
-def _result(problem, coefficients, diagnostics):
+def result_of(problem, coefficients, diagnostics):
+    """`RESULTS` of each member, shape (batch,)."""
+
     def choose(valid, converged):
         trouble = RESULTS.where(valid, RESULTS.not_converged, RESULTS.bad_coefficient)
         return RESULTS.where(valid & converged, RESULTS.successful, trouble)
@@ -228,12 +180,13 @@ def _result(problem, coefficients, diagnostics):
     return jax.vmap(choose)(coefficients.valid, jnp.all(certified, axis=-1))
 
 
-def _replace_failed(array, result, value):
+def replace_failed(array, result, value):
+    """`value` in place of the members that failed."""
     failed = jnp.expand_dims(result != RESULTS.successful, tuple(range(1, array.ndim)))
     return jnp.where(failed, value, array)
 
 
-def _raise_if_failed(effective, result):
+def raise_if_failed(effective, result):
     """Raise with the failed members when the values are known, and by a run-time check when they are traced."""
     failed = result != RESULTS.successful
     if isinstance(failed, jax.core.Tracer):

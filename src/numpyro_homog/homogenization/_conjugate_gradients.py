@@ -160,11 +160,32 @@ def conjugate_gradients(
     return Iterations(x, r, energy, bound, residual, count)
 
 
+def nothing_found(load: Float[Array, "..."]) -> Iterations:
+    """Where an iteration stands that has not begun: at zero, with the load left over."""
+    zero = jnp.zeros(load.shape[:2], load.dtype)
+    return Iterations(jnp.zeros_like(load), load, zero, zero, zero, jnp.zeros(zero.shape, jnp.int32))
+
+
+def found_before(
+    solution: Float[Array, "..."], remainder: Float[Array, "..."], load: Float[Array, "..."]
+) -> Iterations:
+    """Where an iteration stands at a known solution with its residual; at zero where that is closer to the solution."""
+    axes = tuple(range(2, load.ndim))
+    energy = jnp.sum(solution * (load + remainder), axis=axes)
+    closer = lax.expand_dims(energy > 0, axes)
+    found = nothing_found(load)
+    return found._replace(
+        solution=jnp.where(closer, solution, 0),
+        remainder=jnp.where(closer, remainder, load),
+        energy=jnp.maximum(energy, 0),
+    )
+
+
 def certified_solution(
     solve: Callable,
     residual: Callable,
     reference: ReferenceBound,
-    load: Float[Array, "..."],
+    found: Iterations,
     active: Array,
     doubtful: Array,
     allowance: Callable,
@@ -180,13 +201,13 @@ def certified_solution(
         solve: function (load, active, energy) -> Iterations, as `conjugate_gradients` makes them.
         residual: true residual of a solution.
         reference: bound of the energy norm of what has a given residual.
-        load: right-hand sides.
+        found: where to begin.
         active: what is to be solved, shape (batch, loads).
         doubtful: what is to be certified by its true residual, shape (batch, loads).
         allowance: as in `conjugate_gradients`.
         max_rounds: how often to solve at most.
     """
-    axes = tuple(range(2, load.ndim))
+    axes = tuple(range(2, found.solution.ndim))
 
     def condition(state):
         _, _, pending, rounds = state
@@ -214,7 +235,5 @@ def certified_solution(
         bound = jnp.where(pending, bound, found.bound)
         return found._replace(bound=bound), truth, pending & ~(bound <= allowance(found.energy)), rounds + 1
 
-    zero = jnp.zeros(load.shape[:2], load.dtype)
-    nothing = Iterations(jnp.zeros_like(load), load, zero, zero, zero, jnp.zeros(zero.shape, jnp.int32))
-    found, _, _, _ = lax.while_loop(condition, go_on, (nothing, load, active, jnp.int32(0)))
+    found, _, _, _ = lax.while_loop(condition, go_on, (found, found.remainder, active, jnp.int32(0)))
     return found

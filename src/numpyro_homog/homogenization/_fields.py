@@ -9,9 +9,10 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from ..meshes import Mesh
-from ._cell import CellProblem, CellSolution
+from ._cell import CellProblem
 from ._jax_fem import voxel_element
 from ._mesh_nodes import checked_elements
+from ._solution import CellSolution
 
 
 class LocalFields(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from .._workers import num_workers
@@ -39,6 +40,8 @@ def map_slices(
     if size >= total:
         return fn(cell, arrays)
     leaves, structure = jax.tree.flatten(arrays)
+    if jax.default_backend() == "cpu":
+        leaves = [np.asarray(leaf) for leaf in leaves]  # a view, whose slices cost nothing
     flat = [leaf.reshape(total, *leaf.shape[len(batch) :]) for leaf in leaves]
     starts = [min(start, total - size) for start in range(0, total, size)]
 
@@ -50,11 +53,20 @@ def map_slices(
     def run(start):
         return jax.block_until_ready(compiled(cell, jax.tree.unflatten(structure, cut(start))))
 
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        parts = list(_show(pool.map(run, starts), len(starts), size, total, progress))
+    results = _pool(workers).map(run, starts)
+    try:
+        parts = list(_show(results, len(starts), size, total, progress))
+    finally:
+        results.close()  # cancels what has not begun
     last = starts[-1] - size * (len(starts) - 1)
     parts[-1] = jax.tree.map(lambda a: a[-last:] if last else a, parts[-1])
     return jax.tree.map(lambda *a: _join(a, batch), *parts)
+
+
+@functools.cache
+def _pool(workers):
+    """Threads that live as long as the process: to start them costs as much as to solve some cells."""
+    return concurrent.futures.ThreadPoolExecutor(workers, "homogenize")
 
 
 @functools.lru_cache(maxsize=64)
@@ -66,8 +78,8 @@ def _compile(fn, cell, structure, signature):
 
 
 def _join(parts, batch):
-    joined = jnp.concatenate(parts)
-    return joined.reshape(*batch, *joined.shape[1:])
+    joined = np.concatenate(parts)
+    return jnp.asarray(joined.reshape(*batch, *joined.shape[1:]))
 
 
 def _show(results, num_slices, size, total, progress):

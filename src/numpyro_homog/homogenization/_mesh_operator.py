@@ -124,6 +124,16 @@ class MeshOperator(NamedTuple):
             energies.append(jnp.stack(found, axis=1))
         return jnp.stack(energies, axis=1)
 
+    @property
+    def num_node_axes(self) -> int:
+        """Number of axes over which `on_nodes` lays the nodes."""
+        return 1
+
+    def from_nodes(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Inverse of `on_nodes`: the values at one point of each unknown."""
+        _, points = np.unique(self.at_points, return_index=True)
+        return jnp.take(values, points[: self.incident.shape[1]], axis=-1)
+
     def on_nodes(self, unknown: Float[Array, "..."]) -> Float[Array, "..."]:
         """Values at all points of the mesh, shape (..., num_points)."""
         return jnp.take(unknown, self.at_points, axis=-1, mode="fill", fill_value=0)

@@ -12,7 +12,15 @@ from jaxtyping import Array, Float
 from ._batching import map_in_chunks
 from ._boundary import AbstractBoundary
 from ._conditioning import AbstractPreconditioner
-from ._conjugate_gradients import GaussRadau, Iterations, ReferenceBound, certified_solution, conjugate_gradients
+from ._conjugate_gradients import (
+    GaussRadau,
+    Iterations,
+    ReferenceBound,
+    certified_solution,
+    conjugate_gradients,
+    found_before,
+    nothing_found,
+)
 from ._law import AbstractLaw, Coefficients
 from ._mesh_operator import MeshOperator
 from ._operator import load_pairs
@@ -93,7 +101,7 @@ def _sensitivities(problem: Discretization, coefficients: Coefficients):
 @_sensitivities.defjvp
 def _sensitivities_jvp(problem, primals, tangents):
     def through_corrector(coefficients):
-        solution, diagnostics = corrector(problem, coefficients)
+        solution, diagnostics = corrector(problem, coefficients, None)
         energies = problem.space.strain_energies(solution)
         return _contract(problem, coefficients.values, energies), energies, diagnostics
 
@@ -101,20 +109,23 @@ def _sensitivities_jvp(problem, primals, tangents):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def corrector(problem: Discretization, coefficients: Coefficients):
-    """Correctors (batch, loads, components, *grid) and `Diagnostics`. Each derivative costs one more batched solve."""
+def corrector(problem: Discretization, coefficients: Coefficients, start: Array | None):
+    """Correctors (batch, loads, components, *grid) and `Diagnostics`. Each derivative costs one more batched solve.
+
+    The iteration begins at `start`, which has no influence on the solution, and so no derivative.
+    """
 
     def solve(members):
-        iterations, error = _iterate(problem, members)
+        iterations, error = _iterate(problem, *members)
         return iterations.solution, _diagnostics(iterations, error)
 
-    return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
+    return map_in_chunks(solve, (coefficients, start), _contrast(coefficients), problem.chunk)
 
 
 @corrector.defjvp
 def _corrector_jvp(problem, primals, tangents):
-    (coefficients,), (direction,) = primals, tangents
-    solution, diagnostics = corrector(problem, coefficients)
+    (coefficients, start), (direction, _) = primals, tangents
+    solution, diagnostics = corrector(problem, coefficients, start)
     space = problem.space
     prepared = space.prepare(coefficients.values)
 
@@ -133,12 +144,25 @@ def _corrector_jvp(problem, primals, tangents):
     return (solution, diagnostics), (tangent, _zero_tangents(diagnostics))
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def stationary_tensor(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
+    """`assemble` at correctors that solve the cell problem, where its derivative by the corrector is zero."""
+    return assemble(problem, values, solution)
+
+
+@stationary_tensor.defjvp
+def _stationary_tensor_jvp(problem, primals, tangents):
+    (values, solution), (direction, _) = primals, tangents
+    energies = problem.space.strain_energies(solution)
+    return _contract(problem, values, energies), _contract(problem, direction, energies)
+
+
 def assemble(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
     """Energy of the correctors: effective tensors, shape (batch, m, m)."""
     return _contract(problem, values, problem.space.strain_energies(solution))
 
 
-def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
+def _iterate(problem, coefficients, start=None) -> tuple[Iterations, Array]:
     """Solve one chunk for all unit strains; also the certified relative error, shape (batch, loads)."""
     space = problem.space
     values, contrast = _normalize(coefficients)
@@ -157,12 +181,18 @@ def _iterate(problem, coefficients) -> tuple[Iterations, Array]:
     # Rounding lets the recurrence drift by about eps * contrast; below this limit that is beyond notice.
     drift = float(jnp.finfo(values.dtype).eps) * contrast
 
+    def residual(solution):
+        return -space.apply(prepared, solution, strained=True)
+
+    load = space.load(prepared)
+    found = nothing_found(load) if start is None else found_before(start, residual(start), load)
+
     def run(solve, reference):
         return certified_solution(
             solve,
-            lambda solution: -space.apply(prepared, solution, strained=True),
+            residual,
             reference,
-            space.load(prepared),
+            found,
             active,
             active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
             allowance,

@@ -66,9 +66,18 @@ class VoxelSpace(NamedTuple):
         """`VoxelOperator.strain_energies` of the voxels of the grid."""
         return self.operator.strain_energies(solution)[(..., *(slice(n) for n in self.shape))]
 
+    @property
+    def num_node_axes(self) -> int:
+        """Number of axes over which `on_nodes` lays the nodes."""
+        return len(self.shape)
+
     def on_nodes(self, unknown: Float[Array, "..."]) -> Float[Array, "..."]:
         """The unknown itself."""
         return unknown
+
+    def from_nodes(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Inverse of `on_nodes`: the values themselves."""
+        return values
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jaxtyping import Array
 
 from .._compat import has_handlers
@@ -27,7 +26,7 @@ from ._problem import Problem, split_vector
 from ._progress import Progress
 from ._result import MinimumDistanceResult
 from ._sandwich import describe_directions, sandwich
-from ._stochastic import StochasticSettings, fit_stochastic
+from ._stochastic import GradientTransformation, StochasticSettings, fit_stochastic
 
 _NUM_PRIOR_DRAWS = 64
 
@@ -74,7 +73,7 @@ class MinimumDistance:
         model: Callable,
         data: Mapping[str, Any],
         divergence: AbstractDivergence,
-        optimizer: LevenbergMarquardt | optax.GradientTransformation | None = None,
+        optimizer: LevenbergMarquardt | GradientTransformation | None = None,
         *,
         num_steps: int | None = None,
         batch_size: int | None = None,

@@ -1,11 +1,11 @@
 """Stochastic gradient descent by an optax optimizer, with fresh noise in every step."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from ..divergences import AbstractLeastSquaresDivergence
 from ._basins import Basin, group_by_basin
@@ -18,10 +18,18 @@ from ._progress import Progress
 _WINDOW = 100
 
 
+@runtime_checkable
+class GradientTransformation(Protocol):
+    """An optax optimizer; said without optax, which is imported where one is at work."""
+
+    init: Callable
+    update: Callable
+
+
 class StochasticSettings(NamedTuple):
     """Optimizer, number of steps, and number of data specimens in a step (None: all)."""
 
-    optimizer: optax.GradientTransformation
+    optimizer: GradientTransformation
     num_steps: int
     batch_size: int | None
 
@@ -85,6 +93,8 @@ def fit_stochastic(
 
 def _descend(problem, settings, start, start_key, name, window, store, progress):
     """All steps of one start: the mean of its last iterates, and its losses."""
+    import optax
+
     optimizer = settings.optimizer
     state = optimizer.init(jnp.asarray(start))
     leaves, structure = jax.tree.flatten(state)

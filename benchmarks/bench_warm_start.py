@@ -1,0 +1,81 @@
+"""What a solution of neighbouring parameters saves: iterations and time, cold and warm, side by side.
+
+    python benchmarks/bench_warm_start.py [--quick]
+
+Sharp Voronoi cells of three phases, the conductivities or moduli of the last two changed by some per cent, tolerance
+1e-4, 32 bits, `solve_cell` on one jitted batch; least of three calls in turn. Writes results/warm_start.json.
+"""
+
+import argparse
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpyro_homog as nh  # noqa: E402
+from benchmarks.bench_contrast import labels  # noqa: E402
+from benchmarks.machine import describe_machine  # noqa: E402
+
+CHANGES = (0.001, 0.01, 0.05, 0.2)
+CASES = {
+    "2D conduction": ((64, 64), nh.Conductivity(), 16),
+    "2D elasticity": ((64, 64), nh.LinearElasticity(), 8),
+    "3D conduction": ((32, 32, 32), nh.Conductivity(), 2),
+}
+
+
+def measure(shape, law, num_cells: int, contrast: float) -> dict:
+    """Mean iterations and milliseconds per cell, cold and after each change."""
+    cell = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-4)
+    phases = np.stack([labels(seed, shape) % 3 for seed in range(num_cells)])
+
+    def field(change):
+        factors = np.array([1.0, 1 + change, 1 - change])
+        k = jnp.asarray((np.geomspace(1, contrast, 3) * factors)[phases], jnp.float32)
+        return k if isinstance(law, nh.Conductivity) else (0.6 * k, 0.4 * k)
+
+    cold = jax.jit(lambda field: nh.solve_cell(cell, field))
+    warm = jax.jit(lambda field, start: nh.solve_cell(cell, field, start=start))
+    before = cold(field(0.0))
+    calls = {"cold": lambda: cold(field(CHANGES[0]))}
+    calls |= {f"{change:g}": functools.partial(warm, field(change), before) for change in CHANGES}
+    rows = {
+        name: {"iterations": float(call().stats["iterations"].mean()), "ms": np.inf} for name, call in calls.items()
+    }
+    for _ in range(3):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(call().effective)
+            rows[name]["ms"] = min(rows[name]["ms"], 1e3 * (time.perf_counter() - begin) / num_cells)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one small case: does it run at all?")
+    quick = parser.parse_args().quick
+    cases = {"2D conduction": ((16, 16), nh.Conductivity(), 4)} if quick else CASES
+    content = {"machine": describe_machine(["numpyro-homog", "jax", "jaxlib"]), "cases": {}}
+    columns = ["cold", *(f"{change:g}" for change in CHANGES)]
+    print(f"{'':16}{'contrast':>9}" + "".join(f"{name:>16}" for name in columns) + "    (iterations, ms)")
+    for name, (shape, law, num_cells) in cases.items():
+        for contrast in (10.0, 100.0):
+            rows = measure(shape, law, num_cells, contrast)
+            content["cases"].setdefault(name, {})[f"{contrast:g}"] = rows
+            shown = "".join(f"{rows[c]['iterations']:8.1f}{rows[c]['ms']:8.2f}" for c in columns)
+            print(f"{name:16}{contrast:9g}{shown}", flush=True)
+    folder = ROOT / ("out" if quick else "benchmarks/results")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "warm_start.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
