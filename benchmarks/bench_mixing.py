@@ -2,7 +2,12 @@
 
 Every rule at every resolution sees the same seeds as the reference, sharp cells on a grid at least four times finer.
 Writes benchmarks/results/mixing.json and mixing.png; docs/accuracy.md explains and quotes them, and those of
---name mixing_contrast_100 --kappa 1 20 100 --cells 1500 --sizes 16 32 64.
+--name mixing_contrast_100 --kappa 1 20 100 --cells 1500 --sizes 16 32 64 and of
+
+    --name mixing_elastic --elastic --cells 600 --sizes 16 32 --reference 128
+    --name mixing_3d --ndim 3 --cells 240 --sizes 8 16 --reference 64
+
+In elasticity (plane strain) the moduli of Young take the place of conductivities; Poisson's ratio is .3 everywhere.
 """
 
 import argparse
@@ -27,14 +32,17 @@ RULES = {
     "laminate": hom.LaminateMixing(),
     "primal-dual": hom.LaminateMixing(),
 }
+POISSON = 0.3
 TRUTH = np.array([1.0, 5.0, 10.0, 0.1, 0.05])  # three conductivities; the delays of phases 2 and 3
 NAMES = ("kappa_1", "kappa_2", "kappa_3", "delay_2", "delay_3")
 
 
-def cell_problem(n: int, tolerance: float, name: str) -> nh.CellProblem:
+def cell_problem(kind, n: int, tolerance: float, name: str) -> nh.CellProblem:
+    """The cell of a kind, (ndim, elastic)."""
+    ndim, elastic = kind
     discretization = nh.PrimalDual() if name == "primal-dual" else nh.Primal()
-    grid = nh.Grid((n, n))
-    return nh.CellProblem(grid, nh.Conductivity(), nh.Periodic(), tolerance=tolerance, discretization=discretization)
+    law = nh.LinearElasticity() if elastic else nh.Conductivity()
+    return nh.CellProblem(nh.Grid((n,) * ndim), law, nh.Periodic(), tolerance=tolerance, discretization=discretization)
 
 
 def phases(grid, theta, seeds, sharp):
@@ -43,16 +51,19 @@ def phases(grid, theta, seeds, sharp):
     return law.transforms[0](seeds)
 
 
-def tensors(n, name, seeds, chunk, tolerance, derivatives):
-    """Components (N, 3) of the tensors, and their derivatives (N, 3, 5) with respect to the parameters.
+def tensors(kind, n, name, seeds, chunk, tolerance, derivatives):
+    """Components (N, p) of the tensors, and their derivatives (N, p, 5) with respect to the parameters.
 
     Sharp cells are constant almost everywhere in the delays; they get the derivative of laminate mixing, which is what
     a model that draws sharp cells and differentiates smooth ones would use.
     """
-    cell, rule = cell_problem(n, tolerance, name), RULES[name]
+    cell, rule = cell_problem(kind, n, tolerance, name), RULES[name]
 
     def run(theta, seeds, rule):
-        field = nh.mix(phases(cell.grid, theta, seeds, rule is None), theta[:3], rule or hom.ArithmeticMixing())
+        moduli = theta[:3]
+        if kind[1]:
+            moduli = nh.lame_from_young(moduli, jnp.full_like(moduli, POISSON))
+        field = nh.mix(phases(cell.grid, theta, seeds, rule is None), moduli, rule or hom.ArithmeticMixing())
         return nh.tensors.unique_components(nh.effective_tensor(cell, field))
 
     theta = jnp.asarray(TRUTH, seeds.dtype)
@@ -79,7 +90,7 @@ def quantile_residuals(components, tangents, scale, directions, num_bins):
 
 def implied_shift(components, tangents, reference, num_slices=64, num_bins=50):
     """Parameters that fit the reference with this model, minus the truth, to first order."""
-    directions = np.random.default_rng(0).normal(size=(num_slices, 3))
+    directions = np.random.default_rng(0).normal(size=(num_slices, components.shape[1]))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     scale = reference.std(0)
     ours, jacobian = quantile_residuals(components, tangents, scale, directions, num_bins)
@@ -100,9 +111,10 @@ def judge(components, tangents, reference, num_parts=4):
         for i in range(num_parts)
     ]
     error = np.std(parts, axis=0, ddof=1) / np.sqrt(num_parts)
-    norm = np.sqrt([1.0, 1.0, 2.0])
+    size = int(np.sqrt(2 * components.shape[1]))  # of the tensor, whose diagonal comes first
+    norm = np.sqrt(np.where(np.arange(components.shape[1]) < size, 1.0, 2.0))
     single = np.linalg.norm((components - reference) * norm, axis=1) / np.linalg.norm(reference * norm, axis=1)
-    trace = (components - reference)[:, :2].sum(1) / reference[:, :2].sum(1)
+    trace = (components - reference)[:, :size].sum(1) / reference[:, :size].sum(1)
     kappa, delays = relative(shift)
     kappa_error, delays_error = relative(error)
     return {
@@ -127,6 +139,8 @@ def draw(rows, path):
     for ax, (key, title) in zip(axes, columns, strict=True):
         for rule in RULES:
             chosen = [row for row in rows if row["rule"] == rule]
+            if not chosen:
+                continue
             ax.loglog([row["n"] for row in chosen], [100 * row[key] for row in chosen], "o-", label=rule, ms=4)
         sizes = sorted({row["n"] for row in rows})
         ax.set_xticks(sizes, [str(n) for n in sizes])
@@ -143,25 +157,32 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 24, 32, 48, 64])
     parser.add_argument("--reference", type=int, default=256)
     parser.add_argument("--kappa", type=float, nargs=3, default=[1.0, 5.0, 10.0], help="true conductivities")
+    parser.add_argument("--ndim", type=int, choices=(2, 3), default=2)
+    parser.add_argument("--elastic", action="store_true", help="elastic phases instead of conductors")
     parser.add_argument("--name", default="mixing", help="name of the results")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     if options.reference < 4 * max(options.sizes):
         parser.error("the reference must be at least four times finer than every model")
     TRUTH[:3] = options.kappa
-    start = time.perf_counter()
+    kind, start = (options.ndim, options.elastic), time.perf_counter()
+    rules = [rule for rule in RULES if rule != "primal-dual" or kind == (2, False)]
     record = {
         "machine": describe_machine(["jax", "jaxlib", "numpyro"]),
         "cells": options.cells,
+        "ndim": options.ndim,
+        "elastic": options.elastic,
         "truth": dict(zip(NAMES, TRUTH.tolist(), strict=True)),
     }
-    seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, 2))
-    reference, _ = tensors(options.reference, "sharp", seeds, 100, 1e-6, derivatives=False)
+    seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, options.ndim))
+    tolerance, chunk = (1e-6, 100) if kind == (2, False) else (1e-5, 20)
+    reference, _ = tensors(kind, options.reference, "sharp", seeds, chunk, tolerance, derivatives=False)
     print(f"reference n = {options.reference}: {time.perf_counter() - start:.0f} s", flush=True)
     rows = []
     for n in options.sizes:
-        for name in RULES:
-            row = {"rule": name, "n": n, **judge(*tensors(n, name, seeds, 500, 1e-6, derivatives=True), reference)}
+        for name in rules:
+            found = tensors(kind, n, name, seeds, 5 * chunk, tolerance, derivatives=True)
+            row = {"rule": name, "n": n, **judge(*found, reference)}
             rows.append(row)
             print(
                 f"{name:11s} {n:3d}  cell {row['single_cell_error']:.1e}  trace {100 * row['trace_bias']:+.2f} %  "
