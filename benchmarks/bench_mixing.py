@@ -5,7 +5,6 @@ Writes benchmarks/results/mixing.json and mixing.png; docs/accuracy.md explains 
 --name mixing_contrast_100 --kappa 1 20 100 --cells 1500 --sizes 16 32 64 and of
 
     --name mixing_elastic --elastic --cells 600 --sizes 16 32 --reference 128
-    --name mixing_3d --ndim 3 --cells 240 --sizes 8 16 --reference 64
 
 In elasticity (plane strain) the moduli of Young take the place of conductivities; Poisson's ratio is .3 everywhere.
 """
@@ -37,12 +36,10 @@ TRUTH = np.array([1.0, 5.0, 10.0, 0.1, 0.05])  # three conductivities; the delay
 NAMES = ("kappa_1", "kappa_2", "kappa_3", "delay_2", "delay_3")
 
 
-def cell_problem(kind, n: int, tolerance: float, name: str) -> nh.CellProblem:
-    """The cell of a kind, (ndim, elastic)."""
-    ndim, elastic = kind
+def cell_problem(elastic, n: int, tolerance: float, name: str) -> nh.CellProblem:
     discretization = nh.PrimalDual() if name == "primal-dual" else nh.Primal()
     law = nh.LinearElasticity() if elastic else nh.Conductivity()
-    return nh.CellProblem(nh.Grid((n,) * ndim), law, nh.Periodic(), tolerance=tolerance, discretization=discretization)
+    return nh.CellProblem(nh.Grid((n, n)), law, nh.Periodic(), tolerance=tolerance, discretization=discretization)
 
 
 def phases(grid, theta, seeds, sharp):
@@ -51,17 +48,17 @@ def phases(grid, theta, seeds, sharp):
     return law.transforms[0](seeds)
 
 
-def tensors(kind, n, name, seeds, chunk, tolerance, derivatives):
+def tensors(elastic, n, name, seeds, chunk, tolerance, derivatives):
     """Components (N, p) of the tensors, and their derivatives (N, p, 5) with respect to the parameters.
 
     Sharp cells are constant almost everywhere in the delays; they get the derivative of laminate mixing, which is what
     a model that draws sharp cells and differentiates smooth ones would use.
     """
-    cell, rule = cell_problem(kind, n, tolerance, name), RULES[name]
+    cell, rule = cell_problem(elastic, n, tolerance, name), RULES[name]
 
     def run(theta, seeds, rule):
         moduli = theta[:3]
-        if kind[1]:
+        if elastic:
             moduli = nh.lame_from_young(moduli, jnp.full_like(moduli, POISSON))
         field = nh.mix(phases(cell.grid, theta, seeds, rule is None), moduli, rule or hom.ArithmeticMixing())
         return nh.tensors.unique_components(nh.effective_tensor(cell, field))
@@ -157,7 +154,6 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 24, 32, 48, 64])
     parser.add_argument("--reference", type=int, default=256)
     parser.add_argument("--kappa", type=float, nargs=3, default=[1.0, 5.0, 10.0], help="true conductivities")
-    parser.add_argument("--ndim", type=int, choices=(2, 3), default=2)
     parser.add_argument("--elastic", action="store_true", help="elastic phases instead of conductors")
     parser.add_argument("--name", default="mixing", help="name of the results")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
@@ -165,23 +161,22 @@ def main():
     if options.reference < 4 * max(options.sizes):
         parser.error("the reference must be at least four times finer than every model")
     TRUTH[:3] = options.kappa
-    kind, start = (options.ndim, options.elastic), time.perf_counter()
-    rules = [rule for rule in RULES if rule != "primal-dual" or kind == (2, False)]
+    elastic, start = options.elastic, time.perf_counter()
+    rules = [rule for rule in RULES if rule != "primal-dual" or not elastic]
     record = {
         "machine": describe_machine(["jax", "jaxlib", "numpyro"]),
         "cells": options.cells,
-        "ndim": options.ndim,
         "elastic": options.elastic,
         "truth": dict(zip(NAMES, TRUTH.tolist(), strict=True)),
     }
-    seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, options.ndim))
-    tolerance, chunk = (1e-6, 100) if kind == (2, False) else (1e-5, 20)
-    reference, _ = tensors(kind, options.reference, "sharp", seeds, chunk, tolerance, derivatives=False)
+    seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, 2))
+    tolerance, chunk = (1e-6, 100) if not elastic else (1e-5, 20)
+    reference, _ = tensors(elastic, options.reference, "sharp", seeds, chunk, tolerance, derivatives=False)
     print(f"reference n = {options.reference}: {time.perf_counter() - start:.0f} s", flush=True)
     rows = []
     for n in options.sizes:
         for name in rules:
-            found = tensors(kind, n, name, seeds, 5 * chunk, tolerance, derivatives=True)
+            found = tensors(elastic, n, name, seeds, 5 * chunk, tolerance, derivatives=True)
             row = {"rule": name, "n": n, **judge(*found, reference)}
             rows.append(row)
             print(
