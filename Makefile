@@ -12,6 +12,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --on
 # Files stay together: the tests of one share what is compiled. A worker takes up to 6 GB.
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+# Compiling is most of the time of the fast tests, and a third less without optimisation. The slow ones run as users do.
+QUICKLY := XLA_FLAGS=--xla_backend_optimization_level=0
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 
 .PHONY: help
@@ -63,8 +65,8 @@ bench: $(VENV)/.installed-bench  ## run every benchmark (long); tables go to ben
 
 .PHONY: test
 test: $(VENV)/.installed-test  ## the fast tests: a marked subset in 32 bits, then all of them in 64 bits
-	NUMPYRO_HOMOG_TEST_X64=0 $(PYTEST) -m "x32 and not slow" tests
-	NUMPYRO_HOMOG_TEST_X64=1 $(PYTEST) -m "not slow" tests
+	$(QUICKLY) NUMPYRO_HOMOG_TEST_X64=0 $(PYTEST) -m "x32 and not slow" tests
+	$(QUICKLY) NUMPYRO_HOMOG_TEST_X64=1 $(PYTEST) -m "not slow" tests
 
 .PHONY: test-x32
 test-x32: $(VENV)/.installed-test  ## all fast tests in 32 bits

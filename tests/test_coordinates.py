@@ -39,7 +39,7 @@ def test_folding_forgets_turns_and_reflections_of_the_square(eps):
     np.testing.assert_allclose(eigenvalues, jnp.log(jnp.linalg.eigvalsh(value)), atol=100 * eps)
 
 
-@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("d", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gap", [1.0, 1e-3, 0.0])
 def test_the_derivative_is_finite_and_right_where_eigenvalues_meet(d, gap, x64):
     if not x64:

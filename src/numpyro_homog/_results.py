@@ -10,7 +10,7 @@ class RESULTS(lx.RESULTS):
     bad_coefficient = (
         "A coefficient is not finite, not positive, or (as a tensor) not symmetric positive definite. Likely causes: a"
         " property sampled without a positive constraint, an overflowing transform, or a tensor field that was not"
-        " symmetrised."
+        " symmetrised. A void needs a small stiffness in place of zero."
     )
     not_converged = (
         "The cell solver used up its iterations before the error of the effective tensor was certified. Likely cause: a"

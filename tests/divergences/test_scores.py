@@ -58,7 +58,7 @@ def test_a_constant_score_changes_nothing(eps):
     np.testing.assert_allclose(found.curvature, 0, atol=1e3 * eps)
 
 
-@pytest.mark.x32
+@pytest.mark.slow
 def test_scores_of_a_normal_distribution_give_its_quantile_derivatives():
     """x = mean + spread z: dQ/dmean = 1, dQ/dspread = z, so mean(J J') = diag(1, 1); here by score, and by path.
 

@@ -55,6 +55,7 @@ def test_the_divergence_of_clouds_of_one_law_is_one_over_their_sizes(weighted):
     assert 8 < weighted.num_effective < 32
 
 
+@pytest.mark.slow
 def test_units_of_the_components_do_not_matter():
     units, pilot = jnp.array([[1e3, 1e-2]]), cloud(2000, 0)
     plain, scaled = (

@@ -211,6 +211,7 @@ def test_outer_handlers_act_on_the_parameters():
     assert trace["mu"]["is_observed"]
 
 
+@pytest.mark.slow
 def test_a_scan_over_parameters_runs():
     def model(num_specimens):
         def step(level, _):

@@ -72,7 +72,7 @@ def test_reuss_uniform_flux_periodic_affine_voigt_are_in_order(law, d, contrast)
 
 @pytest.mark.x64_only
 @each_boundary
-@each_law
+@pytest.mark.parametrize("law", ["conduction", pytest.param("elasticity", marks=slow)])
 def test_derivatives_agree_with_differences(boundary, law):
     cell, field, _ = random_cell(law, 2, boundary)
     flat, restore = jax.flatten_util.ravel_pytree(field)
@@ -128,7 +128,9 @@ def test_iterations_do_not_grow_with_the_mesh():
 
 
 @pytest.mark.x64_only
-@pytest.mark.parametrize("lengths", [(1.0, 1.0), (1.0, 3.0), (1.0, 1.0, 1.0), (1.0, 2.0, 0.5)])
+@pytest.mark.parametrize(
+    "lengths", [(1.0, 1.0), (1.0, 3.0), *(pytest.param(box, marks=slow) for box in ((1.0, 1.0, 1.0), (1.0, 2.0, 0.5)))]
+)
 def test_korns_constant_is_no_guess_for_free_faces(lengths):
     """The least eigenvalue of the identity medium relative to half the Laplacian, against what the certificate uses."""
     d = len(lengths)

@@ -39,6 +39,7 @@ def test_laminates_are_exact():
     close(effective, expected, 1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_a_three_dimensional_stack_is_a_laminate_too():
     lame, shear = jnp.array([1.0, 4.0]), jnp.array([1.0, 0.3])

@@ -63,6 +63,7 @@ def test_the_law_of_a_jax_fem_problem():
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_coupled_potentials_separate_into_the_effective_conductivity():
     k = field(2, 4, 5)

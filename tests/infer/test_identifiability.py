@@ -63,6 +63,7 @@ def test_the_number_of_specimens_for_an_error_is_enough_and_not_too_many(laminat
         assert laminate_report.relative_errors(number - 1)[name] > 0.03
 
 
+@pytest.mark.slow
 def test_a_fit_finds_the_errors_that_were_predicted(laminate_report):
     """Estimates differ from the truth, and both are finite populations: 25 % is three times what remains."""
     data = measured(laminates, LAMINATE_TRUTH, 600)
