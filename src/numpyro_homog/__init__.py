@@ -77,4 +77,5 @@ from .plots import plot_field as plot_field
 from .plots import plot_identifiability as plot_identifiability
 from .plots import plot_image as plot_image
 from .plots import plot_local_fields as plot_local_fields
+from .plots import plot_mesh as plot_mesh
 from .primitives import homogenize as homogenize

@@ -9,3 +9,4 @@ from ._convergence import plot_convergence as plot_convergence
 from ._identifiability import plot_identifiability as plot_identifiability
 from ._local import plot_image as plot_image
 from ._local import plot_local_fields as plot_local_fields
+from ._meshes import plot_mesh as plot_mesh

@@ -1,0 +1,140 @@
+"""How far an iteration is from the limits of the machine: arithmetic and memory, on one core.
+
+    python benchmarks/bench_limits.py [--quick]
+
+For each physics one chunk, as `effective_tensor` works on: the operator and the inverse of the reference medium by
+themselves, and a whole iteration (time of 40 iterations less that of 20). Floating-point operations are those that XLA
+counts; Fourier transforms count 2.5 n log2 n for each real array. Limits: the dense product of two matrices, and a copy
+of an array as large as the chunk's unknown and of one that fits no cache. 32 bits. Writes results/limits.json.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})  # before JAX makes its threads
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpyro_homog as nh  # noqa: E402
+from benchmarks.bench_contrast import labels  # noqa: E402
+from benchmarks.machine import describe_machine  # noqa: E402
+from numpyro_homog.homogenization._cell import discretize  # noqa: E402
+
+CASES = {
+    "2D conduction": ((64, 64), nh.Conductivity()),
+    "2D elasticity": ((64, 64), nh.LinearElasticity()),
+    "3D conduction": ((32, 32, 32), nh.Conductivity()),
+    "3D elasticity": ((32, 32, 32), nh.LinearElasticity()),
+}
+REPEATS = 30
+
+
+def seconds(fn, *arguments) -> float:
+    """Least time of some calls of a compiled function."""
+    jax.block_until_ready(fn(*arguments))
+    times = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        jax.block_until_ready(fn(*arguments))
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def repeated(fn, count: int):
+    """`fn` so many times in one program, each on the result of the last."""
+    return jax.jit(lambda x: jax.lax.fori_loop(0, count, lambda _, y: fn(y), x))
+
+
+def per_call(fn, x) -> float:
+    """Seconds of one application of `fn` within a program."""
+    return (seconds(repeated(fn, 24), x) - seconds(repeated(fn, 8), x)) / 16
+
+
+def measure(shape, law) -> dict:
+    """Nanoseconds and operations for each unknown of one chunk."""
+    rng = np.random.default_rng(0)
+
+    def chunk(contrast, batch):
+        k = np.geomspace(1, contrast, 5)[np.stack([labels(seed, shape) for seed in range(batch)])]
+        k = jnp.asarray(k, jnp.float32)
+        return k if isinstance(law, nh.Conductivity) else (0.6 * k, 0.4 * k)
+
+    cell = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-4)
+    problem, coefficients, _ = discretize(cell, chunk(10.0, 1))
+    batch, space = problem.chunk, problem.space
+    problem, coefficients, _ = discretize(cell, chunk(1000.0, batch))
+    prepared = space.prepare(coefficients.values)
+    components = law.num_components(len(shape))
+    unknown = jnp.asarray(rng.normal(size=(batch, space.num_loads, components, *shape)), jnp.float32)
+    unknown = unknown - unknown.mean(axis=tuple(range(3, unknown.ndim)), keepdims=True)
+    inverse = space.inverse.preconditioner(coefficients.ratio)
+    step = 1e-3 / float(jnp.max(jnp.abs(space.apply(prepared, unknown))))
+    apply = per_call(lambda x: x - step * space.apply(prepared, x), unknown)
+    invert = per_call(lambda x: inverse(x), unknown)
+
+    def iterating(count):
+        limited = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-9, max_iterations=count)
+        return jax.jit(lambda field: nh.effective_tensor(limited, field, throw=False))
+
+    field = chunk(1000.0, batch)
+    iteration = (seconds(iterating(40), field) - seconds(iterating(20), field)) / 20
+    flops = jax.jit(lambda x: space.apply(prepared, x)).lower(unknown).compile().cost_analysis()["flops"]
+    transforms = 2 * 2.5 * math.log2(math.prod(shape)) * unknown.size
+    return {
+        "chunk": batch,
+        "unknowns": unknown.size,
+        "MiB_of_an_array": unknown.nbytes / 2**20,
+        "ns_per_unknown": {
+            "operator": 1e9 * apply / unknown.size,
+            "inverse": 1e9 * invert / unknown.size,
+            "iteration": 1e9 * iteration / unknown.size,
+        },
+        "flops_per_unknown": {"operator": flops / unknown.size, "transforms": transforms / unknown.size},
+        "operator_gflops": flops / apply / 1e9,
+        "transforms_gflops": transforms / invert / 1e9,
+    }
+
+
+def limits() -> dict:
+    """Arithmetic and memory of one core."""
+    n = 1024
+    a = jnp.ones((n, n), jnp.float32)
+    found = {"matmul_gflops": 2 * n**3 / seconds(jax.jit(jnp.matmul), a, a) / 1e9}
+    for name, size in (("cache", 2**17), ("memory", 2**26)):
+        x = jnp.ones(size, jnp.float32)
+        found[f"copy_{name}_GB/s"] = 8 * size / seconds(jax.jit(lambda x: x + 1), x) / 1e9
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one small case: does it run at all?")
+    quick = parser.parse_args().quick
+    cases = {"2D conduction": ((16, 16), nh.Conductivity())} if quick else CASES
+    content = {"machine": describe_machine(["numpyro-homog", "jax", "jaxlib"]), "limits": limits(), "cases": {}}
+    print(", ".join(f"{name} {value:.1f}" for name, value in content["limits"].items()))
+    for name, (shape, law) in cases.items():
+        row = content["cases"][name] = measure(shape, law)
+        times = "  ".join(f"{part} {value:.2f}" for part, value in row["ns_per_unknown"].items())
+        print(
+            f"{name:15} ns per unknown: {times}   Gflop/s: operator {row['operator_gflops']:.1f}, "
+            f"transforms {row['transforms_gflops']:.1f}   {row['flops_per_unknown']['operator']:.0f} flops",
+            flush=True,
+        )
+    folder = ROOT / ("out" if quick else "benchmarks/results")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "limits.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

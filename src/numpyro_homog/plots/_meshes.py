@@ -1,0 +1,84 @@
+"""Pictures of plane meshes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..meshes import Mesh
+from ._style import new_figure, phase_colors, phase_legend
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+
+def plot_mesh(
+    mesh: Mesh,
+    values: Any = None,
+    *,
+    labels: Sequence[str] | None = None,
+    colorbar_label: str = "",
+    edges: bool = True,
+    ax: Any = None,
+) -> "matplotlib.figure.Figure":
+    """Draw a plane mesh: its phases, or one value for each element.
+
+    Elements of second order are drawn with the edges between their corners and mid-side nodes.
+
+    Args:
+        mesh: the mesh, two-dimensional.
+        values: scalars, shape (num_elements,), such as a coefficient or a component of `local_fields`; default: the
+            phases of `mesh.labels`.
+        labels: names of the phases for the legend, or none if empty; default: "phase 1", ...
+        colorbar_label: what the values are, with their unit.
+        edges: draw the edges of the elements.
+        ax: Matplotlib axes to draw into; default: a new figure.
+
+    Returns:
+        The figure; with `ax`, the one that it belongs to.
+
+    Raises:
+        ValueError: if the mesh is not two-dimensional, if `values` has another shape or is not finite, or if `labels`
+            do not fit.
+
+    Example:
+        >>> mesh = Mesh([[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 1, 2], [0, 2, 3]], "TRI3", labels=[0, 1])
+        >>> figure = plot_mesh(mesh)
+    """
+    from matplotlib.collections import PolyCollection
+
+    if mesh.ndim != 2:
+        raise ValueError(f"plot_mesh draws plane meshes; this one has {mesh.ndim} dimensions.")
+    values = None if values is None else np.asarray(values, float)
+    if values is not None and values.shape != (mesh.num_elements,):
+        raise ValueError(f"values must have one entry for each of {mesh.num_elements} elements; got {values.shape}.")
+    if values is not None and not np.isfinite(values).all():
+        raise ValueError(f"values has {np.sum(~np.isfinite(values))} entries that are not finite.")
+    if ax is None:
+        width, height = 3.2 * np.array(mesh.lengths) / max(mesh.lengths)
+        figure, ((ax,),) = new_figure(1, 1, (width + 1.6, height + 0.6))
+    else:
+        figure = ax.get_figure(root=True)
+    lines: dict[str, Any] = (
+        {"edgecolors": "#00000066", "linewidths": 0.3} if edges else {"edgecolors": "face", "linewidths": 0.1}
+    )
+    outlines = PolyCollection(mesh.points[mesh.elements][:, _around(mesh.elements.shape[1])], **lines)
+    if values is None:
+        palette = phase_colors(int(mesh.labels.max()) + 1)
+        outlines.set_facecolor(palette[mesh.labels])
+        phase_legend(ax, "center left", palette, labels)
+    else:
+        outlines.set_array(values)
+        figure.colorbar(outlines, ax=ax, fraction=0.05, pad=0.02, aspect=16, label=colorbar_label)
+    ax.add_collection(outlines)
+    ax.set_aspect("equal")
+    (left, bottom), (width, height) = mesh.lower, mesh.lengths
+    ax.set(xlim=(left, left + width), ylim=(bottom, bottom + height), xlabel="$x_1$", ylabel="$x_2$")
+    return figure
+
+
+def _around(num_nodes):
+    """The nodes of an element, corners first, in their order along its outline."""
+    corners = num_nodes if num_nodes < 6 else num_nodes // 2
+    order = np.arange(num_nodes)
+    return order if corners == num_nodes else np.stack([order[:corners], order[corners:]], axis=1).reshape(-1)
