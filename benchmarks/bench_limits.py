@@ -3,7 +3,7 @@
     python benchmarks/bench_limits.py [--quick]
 
 For each physics one chunk, as `effective_tensor` works on: the operator and the inverse of the reference medium by
-themselves, and a whole iteration (time of 40 iterations less that of 20). Floating-point operations are those that XLA
+themselves, and a whole iteration (the time of many less that of few). Floating-point operations are those that XLA
 counts; Fourier transforms count 2.5 n log2 n for each real array. Limits: the dense product of two matrices, and a copy
 of an array as large as the chunk's unknown and of one that fits no cache. 32 bits. Writes results/limits.json.
 """
@@ -82,12 +82,15 @@ def measure(shape, law) -> dict:
     apply = per_call(lambda x: x - step * space.apply(prepared, x), unknown)
     invert = per_call(lambda x: inverse(x), unknown)
 
-    def iterating(count):
-        limited = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-9, max_iterations=count)
-        return jax.jit(lambda field: nh.effective_tensor(limited, field, throw=False))
-
     field = chunk(1000.0, batch)
-    iteration = (seconds(iterating(40), field) - seconds(iterating(20), field)) / 20
+
+    def iterating(limit):
+        limited = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-9, max_iterations=limit)
+        done = np.asarray(nh.solve_cell(limited, field, throw=False).stats["iterations"]).max()
+        return seconds(jax.jit(lambda field: nh.effective_tensor(limited, field, throw=False)), field), int(done)
+
+    (short, few), (long, many) = iterating(20), iterating(40)
+    iteration = (long - short) / (many - few)
     flops = jax.jit(lambda x: space.apply(prepared, x)).lower(unknown).compile().cost_analysis()["flops"]
     transforms = 2 * 2.5 * math.log2(math.prod(shape)) * unknown.size
     return {
