@@ -168,8 +168,8 @@ kappa_error = np.linalg.norm(kappa - kappa_truth) / np.linalg.norm(kappa_truth)
 print(f"conductivities {np.round(kappa, 2)}, truth {kappa_truth}: off by {100 * kappa_error:.1f} %")
 print(f"start times {np.round(delay, 3)}, truth {delay_truth[1:]}")
 
-assert divergent < 0.01
 assert kappa_error < (0.3 if FAST else 0.1)
-if not FAST:
+if not FAST:  # thirty draws of one chain tell nothing about these
+    assert divergent < 0.01
     assert abs(acceptance - 0.8) < 0.05
     assert r_hat < 1.01

@@ -18,6 +18,7 @@ def homogenize(
     *,
     inputs: tuple[PyTree, ...] | None = None,
     num_realizations: int | None = None,
+    throw: bool = True,
 ) -> Float[Array, "*batch d d"]:
     """Record the effective tensor of `field` on `cell` as the deterministic site `name`.
 
@@ -35,6 +36,9 @@ def homogenize(
         inputs: the low-dimensional arguments of `field_fn`, what a surrogate would see.
         num_realizations: number of realisations of `field_fn` over which the tensor is averaged (stochastic
             homogenization); needed exactly when `inputs` is given.
+        throw: raise if a member fails. With False its tensor is NaN: for models that a sampler of NumPyro runs on by
+            itself, whose trial steps may go anywhere, and which then rejects them. `generalized_bayes` and
+            `MinimumDistance` see to it themselves.
 
     Returns:
         Effective tensors, shape (*batch, d, d), in the unit of the field.
@@ -42,7 +46,7 @@ def homogenize(
     Raises:
         ValueError: if the field does not fit the cell, or `inputs` and `num_realizations` do not come together with a
             function.
-        RuntimeError: at run time, if a member fails (see `effective_tensor`).
+        RuntimeError: at run time, if a member fails and `throw` is true (see `effective_tensor`).
 
     Costs one batched solve (`num_realizations` of them); derivatives of first order cost none.
     """
@@ -74,7 +78,7 @@ def homogenize(
             return jnp.mean(effective_tensor(cell, fields, throw=throw), axis=0)
 
     if not has_handlers():
-        return fn()
+        return fn(throw=throw)
     message = send_message(
         {
             "type": "homogenize",
@@ -83,7 +87,7 @@ def homogenize(
             "inputs": inputs,
             "fn": fn,
             "args": (),
-            "kwargs": {"throw": True},
+            "kwargs": {"throw": throw},
             "value": None,
         }
     )

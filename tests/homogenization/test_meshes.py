@@ -137,7 +137,7 @@ def test_derivatives_agree_with_differences(law, boundary):
     flat, restore = jax.flatten_util.ravel_pytree(field)
     rng = np.random.default_rng(1)
     direction = jnp.asarray(rng.normal(size=flat.shape)) * flat
-    cell = nh.CellProblem(mesh, LAWS[law], BOUNDARIES[boundary], tolerance=1e-12)
+    cell = nh.CellProblem(mesh, LAWS[law], BOUNDARIES[boundary], tolerance=1e-14)
     size = LAWS[law].num_loads(2)
     weight = jnp.asarray(rng.normal(size=(size, size)))
     value = jax.jit(lambda x: jnp.sum(weight * nh.effective_tensor(cell, restore(x))))
@@ -146,9 +146,10 @@ def test_derivatives_agree_with_differences(law, boundary):
     gradient = jax.jit(jax.grad(value))
     np.testing.assert_allclose(gradient(flat) @ direction, central, rtol=1e-6)
     np.testing.assert_allclose(gradient(flat) @ flat, value(flat), rtol=1e-9)  # Euler's identity
+    step = 1e-3  # gradients are right to the root of the tolerance, 1e-7
     second = (gradient(flat + step * direction) - gradient(flat - step * direction)) / (2 * step)
     product = jax.jvp(gradient, (flat,), (direction,))[1]
-    np.testing.assert_allclose(product, second, rtol=0, atol=1e-4 * np.abs(second).max())
+    np.testing.assert_allclose(product, second, rtol=0, atol=2e-4 * np.abs(second).max())
 
 
 @slow

@@ -204,7 +204,9 @@ def _iterate(problem, coefficients, start=None) -> tuple[Iterations, Array]:
 
 def _iterate_derivative(problem, coefficients, load) -> Iterations:
     """Solve one chunk for given right-hand sides, to an accuracy that makes second derivatives right."""
-    accuracy = max(problem.tolerance**2, (10 * float(jnp.finfo(load.dtype).eps)) ** 2)
+    # Of the energy, so that the corrector is right to its square root. An iteration that goes on below what rounding
+    # leaves of the residual diverges.
+    accuracy = max(problem.tolerance**2, 10 * float(jnp.finfo(load.dtype).eps))
     values, contrast = _normalize(coefficients)
     prepared = problem.space.prepare(values)
     scale = lax.expand_dims(coefficients.least, tuple(range(1, load.ndim)))
