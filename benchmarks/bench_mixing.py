@@ -190,7 +190,8 @@ def main():
             )
             record |= {"seconds": time.perf_counter() - start, "rows": rows}
             (options.out / f"{options.name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    draw(rows, options.out / f"{options.name}.png")
+    if not elastic:
+        draw(rows, options.out / f"{options.name}.png")
 
 
 if __name__ == "__main__":

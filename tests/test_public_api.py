@@ -16,7 +16,7 @@ TOP_LEVEL = {
     "example_truth", "generalized_bayes", "hashin_shtrikman_bounds", "homogenize", "isotropic_stiffness",
     "lame_from_bulk", "lame_from_young", "load_example", "load_image", "load_specimens", "local_fields",
     "mandel_to_voigt", "mix", "phases_from_labels", "plot_cloud", "plot_convergence", "plot_field", "plot_image",
-    "plot_local_fields", "reuss_bound", "save_image", "save_specimens", "segment", "self_consistent", "solve_cell",
+    "plot_local_fields", "plot_mesh", "reuss_bound", "save_image", "save_specimens", "segment", "self_consistent", "solve_cell",
     "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "Mesh", "load_mesh",
     "Multigrid", "ReferenceMedium",
