@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpyro_homog as nh  # noqa: E402
 from benchmarks.machine import describe_machine  # noqa: E402
+from benchmarks.voronoi_cells import voronoi_field  # noqa: E402
 
 CONTRASTS = (10.0, 100.0, 1e3, 1e4)
 CASES = {
@@ -31,23 +32,10 @@ CASES = {
 }
 
 
-def labels(seed: int, shape: tuple[int, ...], num_seeds: int = 10) -> np.ndarray:
-    """Nearest of uniform seeds on the torus, modulo five."""
-    rng = np.random.default_rng(seed)
-    centers = np.stack(np.meshgrid(*((np.arange(n) + 0.5) / n for n in shape), indexing="ij"), -1)
-    distances = []
-    for place in rng.random((num_seeds, len(shape))):
-        offset = np.abs(centers - place)
-        distances.append(np.sum(np.minimum(offset, 1 - offset) ** 2, -1))
-    return np.argmin(distances, axis=0) % 5
-
-
 def measure(shape, law, num_cells: int, contrast: float, preconditioner) -> dict:
     """Milliseconds per cell, most iterations, and how many members were certified."""
     cell = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-4, preconditioner=preconditioner)
-    k = np.geomspace(1, contrast, 5)[np.stack([labels(seed, shape) for seed in range(num_cells)])]
-    k = jnp.asarray(k, jnp.float32)
-    field = k if isinstance(law, nh.Conductivity) else (0.6 * k, 0.4 * k)
+    field = voronoi_field(shape, law, num_cells, np.geomspace(1, contrast, 5))
     solve = jax.jit(lambda field: nh.effective_tensor(cell, field, throw=False))
     certified = int(jnp.isfinite(solve(field)).all((1, 2)).sum())
     seconds = []

@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpyro_homog as nh  # noqa: E402
-from benchmarks.bench_contrast import labels  # noqa: E402
 from benchmarks.machine import describe_machine  # noqa: E402
+from benchmarks.voronoi_cells import voronoi_field  # noqa: E402
 from numpyro_homog.homogenization._cell import discretize  # noqa: E402
 
 CASES = {
@@ -65,9 +65,7 @@ def measure(shape, law) -> dict:
     rng = np.random.default_rng(0)
 
     def chunk(contrast, batch):
-        k = np.geomspace(1, contrast, 5)[np.stack([labels(seed, shape) for seed in range(batch)])]
-        k = jnp.asarray(k, jnp.float32)
-        return k if isinstance(law, nh.Conductivity) else (0.6 * k, 0.4 * k)
+        return voronoi_field(shape, law, batch, np.geomspace(1, contrast, 5))
 
     cell = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-4)
     problem, coefficients, _ = discretize(cell, chunk(10.0, 1))
