@@ -23,6 +23,7 @@ LEVELS = {
     "_typing": 0,
     "_results": 0,
     "_workers": 0,
+    "_tracing": 0,
     "tensors": 1,
     "grids": 1,
     "meshes": 1,

@@ -38,6 +38,7 @@ FAST = os.environ.get("FAST", "0") == "1"
 matplotlib.use("Agg")
 out = Path("out")
 out.mkdir(exist_ok=True)
+numpyro.set_host_device_count(2)  # two chains at a time; must come before the first computation
 
 # %% [markdown]
 # ## The data and the model
@@ -49,7 +50,7 @@ out.mkdir(exist_ok=True)
 # %%
 measured = nh.load_example("laguerre_plates")  # (1000, 2, 2), W/(m K)
 truth = nh.example_truth("laguerre_plates")
-cell = nh.CellProblem(nh.Grid((12, 12)), nh.Conductivity(), nh.Periodic(), tolerance=1e-4)
+cell = nh.CellProblem(nh.Grid((8, 8)), nh.Conductivity(), nh.Periodic(), tolerance=1e-3)
 log_kappa = dist.Normal(0.5, 0.5).expand([3]).to_event(1)
 kappa_prior = dist.TransformedDistribution(log_kappa, [OrderedTransform(), ExpTransform()])
 
@@ -70,7 +71,7 @@ def model(num_specimens):
 
 # %%
 data = {"K_eff": measured}
-divergence = nh.SlicedWasserstein()
+divergence = nh.SlicedWasserstein(num_projections=24)
 start = time.perf_counter()
 fit = nh.MinimumDistance(model, data, divergence).run(
     jax.random.key(0), num_specimens=500 if FAST else 2000, num_starts=2 if FAST else 5, progress=False
@@ -96,20 +97,20 @@ covariance = np.linalg.inv(2 * fit.loss_scale * fit.curvature + prior_precision)
 kernel = NUTS(
     walker,
     init_strategy=init_to_value(values={"delay": fit.unconstrained[:2], "kappa_base": fit.unconstrained[2:]}),
-    step_size=0.5,
+    step_size=0.3,
     inverse_mass_matrix={("delay", "kappa_base"): jnp.asarray(covariance)},
     dense_mass=[("delay", "kappa_base")],
     adapt_mass_matrix=False,  # the fit knows the shape better than a short warm-up could learn it
-    target_accept_prob=0.8,
-    max_tree_depth=3 if FAST else 5,
+    target_accept_prob=0.9,
+    max_tree_depth=3,  # in these coordinates seven steps lead to the other side
 )
-num_warmup, num_samples, num_specimens = (30, 30, 100) if FAST else (200, 700, 400)
+num_warmup, num_samples, num_specimens = (30, 30, 100) if FAST else (150, 700, 1000)
 mcmc = MCMC(
     kernel,
     num_warmup=num_warmup,
     num_samples=num_samples,
     num_chains=1 if FAST else 2,
-    chain_method="sequential",  # "parallel" keeps memory of every step until the run ends
+    chain_method="parallel",
     progress_bar=False,
 )
 mcmc.run(jax.random.key(2), num_specimens, extra_fields=("accept_prob", "diverging", "num_steps"))
@@ -171,5 +172,5 @@ print(f"start times {np.round(delay, 3)}, truth {delay_truth[1:]}")
 assert kappa_error < (0.3 if FAST else 0.1)
 if not FAST:  # thirty draws of one chain tell nothing about these
     assert divergent < 0.01
-    assert abs(acceptance - 0.8) < 0.05
+    assert abs(acceptance - 0.9) < 0.05
     assert r_hat < 1.01

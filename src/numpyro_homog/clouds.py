@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._tracing import early
 from .tensors import component_names, unique_components
 
 
@@ -90,7 +91,7 @@ class CloudScale:
 
     def data_cloud(self) -> Float[Array, "specimens components"]:
         """Cloud of the data, shape (N, p), dimensionless."""
-        return self.cloud({key: jnp.asarray(array) for key, array in self._data.items()})
+        return early(lambda: self.cloud({key: jnp.asarray(array) for key, array in self._data.items()}))
 
     def cloud(self, values: Mapping[str, Any]) -> Float[Array, "specimens components"]:
         """Cloud of simulated or measured values.

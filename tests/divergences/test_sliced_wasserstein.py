@@ -44,6 +44,17 @@ def test_mean_square_of_the_residuals_is_the_divergence(num_x, num_y, eps):
     np.testing.assert_allclose(jnp.mean(residuals**2), evaluate(divergence, x, y), rtol=50 * eps)
 
 
+def test_data_and_key_that_are_fixed_are_sorted_once_not_in_the_program(eps):
+    x, y = clouds(12, 30, 3)
+    divergence = SlicedWasserstein(num_projections=10)
+    fixed = jax.make_jaxpr(lambda x: divergence(x, y, rng_key=KEY))(x)
+    assert "qr" not in str(fixed)
+    assert str(fixed).count("sort[") == 1
+    assert str(jax.make_jaxpr(lambda x, y: divergence(x, y, rng_key=KEY))(x, y)).count("sort[") == 2
+    value = jax.jit(lambda x: divergence(x, y, rng_key=KEY))(x)
+    np.testing.assert_allclose(value, evaluate(divergence, x, y), rtol=50 * eps)
+
+
 def test_directions_are_unit_orthogonal_in_blocks_and_reproducible(eps):
     divergence = SlicedWasserstein(num_projections=8)
     directions = divergence.directions(KEY, 3, jnp.result_type(float))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._tracing import early
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
 from ._score import score_gradient, score_noise, score_tangents
 
@@ -72,11 +73,15 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         """The divergence D(x, y) for x, shape (M, p), and y, shape (N, p)."""
         y = _check(x, y)
         grid = _QuantileGrid(x.shape[0], y.shape[0])
+        directions = early(lambda key: self.directions(key, x.shape[1], x.dtype), rng_key)
+        # Data and key are fixed in a posterior: their sorts are then no part of the program.
+        sorted_y = early(_sorted_projections, y, directions)
 
-        def slice_divergence(direction):
-            return grid.mean_square(jnp.sort(x @ direction), jnp.sort(y @ direction))
+        def slice_divergence(projection):
+            direction, sorted_slice = projection
+            return grid.mean_square(jnp.sort(x @ direction), sorted_slice)
 
-        return jnp.mean(jax.lax.map(slice_divergence, self.directions(rng_key, x.shape[1], x.dtype)))
+        return jnp.mean(jax.lax.map(slice_divergence, (directions, sorted_y)))
 
     def residuals(
         self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
@@ -211,6 +216,11 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         return (total - jnp.mean(total, axis=0, keepdims=True)) / directions.shape[0]
 
 
+def _sorted_projections(points, directions):
+    """Sorted projections of each direction, shape (L, N), one direction at a time."""
+    return jax.lax.map(lambda direction: jnp.sort(points @ direction), directions)
+
+
 def _shorten(tangent):
     """Rows (M, P), each entry at most ten times as large as the median of five neighbours (if that is not zero)."""
     size = jnp.abs(tangent)
@@ -254,4 +264,4 @@ def _check(x, y):
         raise ValueError(f"The clouds have {x.shape[1]} and {y.shape[1]} components; they must agree.")
     if 0 in x.shape or 0 in y.shape:
         raise ValueError(f"A cloud is empty: shapes {x.shape} and {y.shape}.")
-    return y.astype(x.dtype)
+    return early(lambda points: points.astype(x.dtype), y)

@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._results import RESULTS
+from .._tracing import is_traced
 from ..grids import Grid
 from ..meshes import Mesh
 from ._boundary import AbstractBoundary
 from ._conditioning import AbstractPreconditioner, ReferenceMedium
 from ._effective import AbstractCell
-from ._host import is_traced, map_slices
+from ._host import map_slices
 from ._law import AbstractLaw
 from ._primal_dual import AbstractDiscretization, Primal
 from ._solve import VOXELS_PER_CHUNK, Discretization, energy_tensor

@@ -15,11 +15,6 @@ from .._workers import num_workers
 _LARGEST_SLICE = 2048
 
 
-def is_traced(tree: PyTree) -> bool:
-    """Whether any leaf is being traced by a JAX transformation."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
-
-
 def map_slices(
     fn: Callable, cell: PyTree, arrays: PyTree, batch: tuple[int, ...], *, smallest: int, progress: bool = False
 ) -> PyTree:
