@@ -14,8 +14,8 @@ DELAYS = jnp.array([0.0, 0.1, 0.05])
 DISTANCES = [EuclideanDistance(), SquaredDistance()]
 
 
-def seeds(num=3, batch=(), key=0):
-    return jax.random.uniform(jax.random.key(key), (*batch, num, 2))
+def seeds(num=3, batch=(), key=0, d=2):
+    return jax.random.uniform(jax.random.key(key), (*batch, num, d))
 
 
 compiled_fractions = jax.jit(voxel_fractions, static_argnums=(2, 3))
@@ -135,21 +135,22 @@ def test_values_and_derivatives_are_continuous_along_a_path(distance):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_derivatives_agree_with_central_differences(distance, x64):
+@pytest.mark.parametrize("grid", [GRID, nh.Grid((6, 7, 8))])
+def test_derivatives_agree_with_central_differences(grid, distance, x64):
     if not x64:
         pytest.skip("differences need 64 bits")
-    z, w = seeds(4, (3,), key=7), 0.02 * jnp.arange(4.0)
+    z, w = seeds(4, (3,), key=7, d=grid.ndim), 0.02 * jnp.arange(4.0)
     dz, dw = jax.random.normal(jax.random.key(1), z.shape), jnp.array([0.3, -1.0, 0.5, 0.2])
 
     @jax.jit
     def f(t):
-        return fractions(z + t * dz, w + t * dw, distance=distance)
+        return fractions(z + t * dz, w + t * dw, grid, distance)
 
     step = 1e-6
     _, tangent = jax.jvp(f, (0.0,), (1.0,))
     np.testing.assert_allclose(tangent, (f(step) - f(-step)) / (2 * step), atol=2e-5)
     weights = jax.random.normal(jax.random.key(2), tangent.shape)
-    reverse = jax.grad(lambda z, w: jnp.sum(weights * fractions(z, w, distance=distance)), (0, 1))(z, w)
+    reverse = jax.grad(lambda z, w: jnp.sum(weights * fractions(z, w, grid, distance)), (0, 1))(z, w)
     assert float(jnp.sum(weights * tangent)) == pytest.approx(
         float(jnp.sum(reverse[0] * dz) + jnp.sum(reverse[1] * dw)), rel=1e-9
     )
@@ -170,6 +171,39 @@ def test_degenerate_seeds_have_finite_values_and_derivatives(distance):
         assert bool(jnp.all(jnp.isfinite(f)))
         np.testing.assert_allclose(f.sum(-1), 1, atol=1e-5)
         assert all(bool(jnp.all(jnp.isfinite(g))) for g in pull(jnp.cos(jnp.arange(f.size)).reshape(f.shape)))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_values_and_derivatives_are_continuous_in_space(distance):
+    """Along a path through the torus: the largest jump shrinks with the step."""
+    grid = nh.Grid((6, 6, 6))
+    z = jnp.array([[0.1, 0.2, 0.3], [0.45, 0.7, 0.6], [0.8, 0.4, 0.9]])
+    direction = jnp.array([[0.97, 0.61, 0.43], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+
+    @jax.jit
+    @jax.vmap
+    def at(t):
+        return jax.jvp(
+            lambda t: voxel_fractions(z + t * direction, DELAYS / 3, grid, distance), (t,), (jnp.ones_like(t),)
+        )
+
+    def jumps(t):
+        return [np.abs(np.diff(np.asarray(q).reshape(*t.shape, -1), axis=-2)).max(-1) for q in at(t.ravel())]
+
+    coarse = np.linspace(0.0, 1.0, 301)
+    for which, jump in enumerate(jumps(coarse)):
+        for worst in np.argsort(jump)[-3:]:
+            fine = np.linspace(coarse[worst], coarse[worst + 1], 301)
+            assert jumps(fine)[which].max() < 0.1 * jump[worst] + 2e-3
+
+
+def test_symmetries_in_space(eps):
+    grid, z, w = nh.Grid((6, 6, 6)), seeds(4, (3,), key=11, d=3), jnp.array([0.0, 0.1, 0.05, -0.03])
+    f = fractions(z, w, grid)
+    close = {"atol": 1e4 * eps}
+    np.testing.assert_allclose(fractions(z[..., [1, 2, 0]], w, grid), jnp.transpose(f, (0, 2, 3, 1, 4)), **close)
+    np.testing.assert_allclose(fractions(z[..., [1, 0, 2]], w, grid), jnp.swapaxes(f, 1, 2), **close)
+    np.testing.assert_allclose(fractions(1 - z, w, grid), f[:, ::-1, ::-1, ::-1], **close)
 
 
 def test_symmetries(eps):

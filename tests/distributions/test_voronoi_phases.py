@@ -297,8 +297,17 @@ def test_sharp_cells_exist_in_any_dimension(grid):
     sample = VoronoiPhases(grid, FRACTIONS, 50, sharp=True).sample(KEY, (3,))
     assert sample.shape == (3, *grid.shape, 3)
     assert set(np.unique(sample)) == {0.0, 1.0}
-    with pytest.raises(NotImplementedError, match="sharp=True"):
-        VoronoiPhases(grid, FRACTIONS, 50)
+
+
+@pytest.mark.x32
+@pytest.mark.parametrize("shape", [(60,), (12, 10, 14)])
+def test_fractions_in_any_dimension(shape):
+    fine = nh.Grid(tuple(4 * n for n in shape))
+    smooth = VoronoiPhases(nh.Grid(shape), FRACTIONS, 20).sample(KEY, (2,))
+    np.testing.assert_allclose(smooth.sum(-1), 1, atol=1e-5)
+    sharp = VoronoiPhases(fine, FRACTIONS, 20, sharp=True).sample(KEY, (2,))
+    coarse = sharp.reshape(2, *(part for n in shape for part in (n, 4)), 3).mean(tuple(range(2, 2 + 2 * len(shape), 2)))
+    assert float(jnp.abs(smooth - coarse).mean()) < 0.015
 
 
 # --- statistics ---

@@ -1,21 +1,21 @@
 """Volume fractions of phases in voxels, from geometry. Pure JAX: no NumPyro here.
 
 The phases are the lower envelope of J functions (one per seed). In a voxel each function is replaced by its tangent
-plane at the voxel's centre; the envelope of planes then cuts the square voxel into J polygons, whose areas are the
-fractions. The areas are exact, triple points included, for any number of planes.
+plane at the voxel's centre; the envelope of planes then cuts the voxel into J polygons or polyhedra, whose volumes are
+the fractions. The volumes are exact, triple points included, for any number of planes.
 """
 
 import abc
-import itertools
 from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from numpyro_homog.grids import Grid
+
+from ._envelopes import regions
 
 # The tip of a distance cone is rounded over this part of a voxel's edge, so that derivatives exist at the seed.
 _TIP = 0.1
@@ -71,14 +71,14 @@ def voxel_fractions(
     Continuous, with continuous first derivatives in seeds and delays away from events of measure zero.
 
     Args:
-        seeds: positions, one per phase, shape (*batch, J, 2), in the unit of `grid.lengths`; taken modulo the period.
+        seeds: positions, one per phase, shape (*batch, J, d), in the unit of `grid.lengths`; taken modulo the period.
         delays: additive weights, shape (*batch, J), same batch and dtype as `seeds`.
-        grid: the voxels, two-dimensional.
+        grid: the voxels, in d = 1, 2 or 3 dimensions.
         distance: what is compared between the seeds.
 
     Returns:
         Fractions, shape (*batch, *grid, J), >= 0, with sum one. The error is of second order in the voxel size.
-        The cost grows like J^3.
+        The cost grows like J^3, in three dimensions like J^4.
     """
     values, slopes = _tangent_planes(seeds, delays, grid, distance, smooth=True)
     return envelope_fractions(values, slopes, grid)
@@ -87,11 +87,11 @@ def voxel_fractions(
 def envelope_fractions(values: Array, slopes: Sequence[Array], grid: Grid) -> Float[Array, "*batch_and_grid planes"]:
     """Part of each voxel where each of J planes is the lowest, shape (*batch, *grid, J).
 
-    `values` at the voxel centres and the two partial derivatives, `slopes`, have shape (J, *batch, *grid).
+    `values` at the voxel centres and the d partial derivatives, `slopes`, have shape (J, *batch, *grid).
     """
     unit = min(grid.spacing)
     scaled = [slope * jnp.asarray(h / unit, slope.dtype) for slope, h in zip(slopes, grid.spacing, strict=True)]
-    return _areas(values / jnp.asarray(unit, values.dtype), *scaled)
+    return regions(values / jnp.asarray(unit, values.dtype), *scaled)
 
 
 @eqx.filter_jit
@@ -148,101 +148,3 @@ def periodic_offset(offset: Array, length: float, h: float) -> tuple[Array, Arra
     t = jnp.clip((length / 2 - size) / (h / 2), 0.0, 1.0)
     excess = (h / 2) * ((3 + 6 * t**2 - t**4) / 8 - t)
     return offset - jnp.sign(offset) * excess, (3 * t - t**3) / 2
-
-
-def _pairs(num):
-    return np.array(list(itertools.combinations(range(num), 2)), dtype=np.int32).reshape(-1, 2)
-
-
-def _reciprocal(x):
-    tiny = 4 * jnp.finfo(x.dtype).eps
-    return 1 / jnp.where(jnp.abs(x) < tiny, jnp.where(x < 0, -tiny, tiny), x)
-
-
-def _edges(values, slopes_x, slopes_y):
-    """For each pair of planes j < k: the edge that their regions share within the unit square about 0.
-
-    Three arrays of shape (pairs, *voxels): the length of the edge divided by |(a, b)|, and the coordinates of its
-    middle. There c + a x + b y, plane k minus plane j, is positive on the side of j. A loop over the pairs, and not one
-    expression: XLA would fuse that one with its consumers and repeat it in each of them.
-    """
-    num, half = values.shape[0], jnp.asarray(0.5, values.dtype)
-    tiny = 4 * jnp.finfo(values.dtype).eps
-    pairs = _pairs(num)
-    others = np.array([[i for i in range(num) if i not in pair] for pair in pairs], np.int32)
-
-    def edge(indices):
-        j, k, rest = indices
-
-        def minus_j(i):
-            return tuple(p[i] - p[j] for p in (values, slopes_x, slopes_y))
-
-        c, a, b = minus_j(k)
-        q = a**2 + b**2
-        scale = -c / jnp.maximum(q, tiny**2)
-        x0, y0 = scale * a, scale * b
-        inv_a, inv_b = _reciprocal(a), _reciprocal(b)
-        # Points of the line are (x0 - b t, y0 + a t); both coordinates stay within [-1/2, 1/2].
-        low = jnp.maximum(x0 * inv_b - half * jnp.abs(inv_b), -y0 * inv_a - half * jnp.abs(inv_a))
-        high = jnp.minimum(x0 * inv_b + half * jnp.abs(inv_b), -y0 * inv_a + half * jnp.abs(inv_a))
-        for i in range(num - 2):
-            c2, a2, b2 = minus_j(rest[i])
-            rate = b2 * a - a2 * b
-            bound = -(c2 + a2 * x0 + b2 * y0) * _reciprocal(rate)
-            low = jnp.where(rate < 0, low, jnp.maximum(low, bound))
-            high = jnp.where(rate < 0, jnp.minimum(high, bound), high)
-        extent = jnp.where(q > tiny**2, jnp.maximum(high - low, 0), jnp.zeros_like(q))
-        middle = (low + high) / 2
-        return extent, x0 - b * middle, y0 + a * middle
-
-    return jax.lax.map(edge, (pairs[:, 0], pairs[:, 1], others))
-
-
-@jax.custom_jvp
-def _areas(values, slopes_x, slopes_y):
-    """Areas, shape (*voxels, J), of the regions of the unit square about 0 in which each of J planes is the lowest.
-
-    Divergence theorem with the field (x + 1/2, 0), whose flux leaves through the interfaces and the right edge only.
-    """
-    num, half = values.shape[0], jnp.asarray(0.5, values.dtype)
-    if num == 1:
-        return jnp.ones_like(values[0])[..., None]
-    extent, x, _ = _edges(values, slopes_x, slopes_y)
-    others = np.array([[k for k in range(num) if k != j] for j in range(num)], np.int32)
-    which = {pair: i for i, pair in enumerate(map(tuple, _pairs(num)))}
-    shared = np.array([[which[min(j, k), max(j, k)] for k in row] for j, row in enumerate(others)], np.int32)
-
-    def region(indices):
-        j, rest, edges = indices
-        low, high, flux = jnp.full_like(values[0], -half), jnp.full_like(values[0], half), jnp.zeros_like(values[0])
-        for i in range(num - 1):
-            c, a, b = (p[rest[i]] - p[j] for p in (values, slopes_x, slopes_y))
-            bound = -(c + half * a) * _reciprocal(b)  # the part of the right edge on j's side of the line
-            low = jnp.where(b < 0, low, jnp.maximum(low, bound))
-            high = jnp.where(b < 0, jnp.minimum(high, bound), high)
-            flux = flux - (x[edges[i]] + half) * a * extent[edges[i]]
-        return jnp.maximum(jnp.maximum(high - low, 0) + flux, 0)
-
-    areas = jax.lax.map(region, (np.arange(num, dtype=np.int32), others, shared))
-    return jnp.moveaxis(areas / jnp.sum(areas, axis=0, keepdims=True), 0, -1)  # the sum is one, but for rounding
-
-
-def _areas_jvp(primals, tangents):
-    """An area changes by the integral, over its edges, of the change of the linear function that bounds it."""
-    areas = _areas(*primals)
-    num = areas.shape[-1]
-    if num == 1:
-        return areas, jnp.zeros_like(areas)
-    extent, x, y = _edges(*primals)
-    changes = [jnp.zeros_like(areas[..., 0])] * num
-    for i, (j, k) in enumerate(_pairs(num)):
-        for tangent, moment in zip(tangents, (None, x, y), strict=True):
-            if isinstance(tangent, jax.custom_derivatives.SymbolicZero):
-                continue
-            gain = extent[i] * (tangent[k] - tangent[j])
-            gain = gain if moment is None else gain * moment[i]
-            changes[j], changes[k] = changes[j] + gain, changes[k] - gain
-    return areas, jnp.stack(changes, axis=-1)
-
-
-_areas.defjvp(_areas_jvp, symbolic_zeros=True)

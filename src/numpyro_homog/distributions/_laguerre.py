@@ -91,7 +91,7 @@ class LaguerreTessellation(dist.TransformedDistribution):
     `reparametrized_params` and `has_rsample` say so.
 
     Args:
-        grid: the voxels, two-dimensional (any dimension if `sharp`).
+        grid: the voxels.
         delays: start times w, shape (*batch, J), J >= 1, finite, in the unit of length (of length squared for
             `SquaredDistance`). Their dtype is that of the samples. `batch` is the batch shape.
         distance: `EuclideanDistance()` or `SquaredDistance()`.
@@ -100,7 +100,6 @@ class LaguerreTessellation(dist.TransformedDistribution):
 
     Raises:
         ValueError: at construction, if `delays` has no axis or no phase, or, with `validate_args`, is not finite.
-        NotImplementedError: at construction, for smooth fractions on grids that are not two-dimensional.
 
     Costs about .03 ms per 32 x 32 cell of three phases on one core (float32); grows like J^3 and with the voxels.
 
@@ -126,11 +125,6 @@ class LaguerreTessellation(dist.TransformedDistribution):
         sharp: bool = False,
         validate_args: bool | None = None,
     ):
-        if not sharp and grid.ndim != 2:
-            raise NotImplementedError(
-                f"volume fractions are available on two-dimensional grids; this one has shape {grid.shape}. "
-                "Pass `sharp=True` for one-hot phases in any dimension."
-            )
         delays = jnp.asarray(delays)
         if not jnp.issubdtype(delays.dtype, jnp.floating):
             delays = delays.astype(jnp.result_type(float))

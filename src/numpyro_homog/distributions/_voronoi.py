@@ -32,7 +32,7 @@ def voronoi_phases(
     Args:
         seeds: positions, shape (batch, K, d), in the unit of `grid.lengths`; taken modulo the period.
         membership: share of each phase in the cell of each seed, shape (batch, K, J), same dtype as `seeds`.
-        grid: the voxels, two-dimensional unless `sharp`.
+        grid: the voxels.
         sharp: whether a voxel belongs to the seed nearest to its centre.
 
     Returns:
@@ -53,9 +53,13 @@ def voronoi_phases(
 
 
 def num_cells(grid: Grid, num_seeds: int) -> int:
-    """How many cells may share a voxel: enough for all but one voxel in a hundred if the seeds are uniform."""
+    """How many cells may share a voxel: enough for all but one voxel in a hundred if the seeds are uniform.
+
+    Too few for that in space if a voxel is wider than .35 spacings of the seeds.
+    """
     edge = max(grid.spacing) / (math.prod(grid.lengths) / num_seeds) ** (1 / grid.ndim)  # in spacings of the seeds
-    return min(num_seeds, 4 if edge <= 0.25 else 5 if edge <= 0.35 else 6 if edge <= 0.5 else 8)
+    widest = ((0.1, 4), (0.2, 5), (0.25, 6)) if grid.ndim == 3 else ((0.25, 4), (0.35, 5), (0.5, 6))
+    return min(num_seeds, next((num for width, num in widest if edge <= width), 8))
 
 
 def _sharp(seeds, membership, grid):

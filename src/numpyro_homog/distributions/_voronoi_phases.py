@@ -159,7 +159,6 @@ class VoronoiPhases(dist.TransformedDistribution):
     Raises:
         ValueError: at construction, if both or none of `num_seeds` and `seeds` are given, if shapes do not fit, if
             `seeds` or `temperature` are concrete and out of range; with `validate_args`, if `fractions` are.
-        NotImplementedError: at construction, for smooth fractions on grids that are not two-dimensional.
 
     Costs less than the solve of the cell, about .1 us per voxel on one core (float32; `sharp`: .03 us), for any
     number of seeds that are few to a voxel (docs/microstructures.md). Crowded seeds are found by a slower search.
@@ -194,11 +193,6 @@ class VoronoiPhases(dist.TransformedDistribution):
         sharp: bool = False,
         validate_args: bool | None = None,
     ):
-        if not sharp and grid.ndim != 2:
-            raise NotImplementedError(
-                f"volume fractions are available on two-dimensional grids; this one has shape {grid.shape}. "
-                "Pass `sharp=True` for one-hot phases in any dimension."
-            )
         if (num_seeds is None) == (seeds is None):
             raise ValueError(
                 "Give either the number of seeds, `num_seeds`, or their positions, `seeds`; got "
