@@ -5,6 +5,7 @@ Writes benchmarks/results/mixing.json and mixing.png; docs/accuracy.md explains 
 --name mixing_contrast_100 --kappa 1 20 100 --cells 1500 --sizes 16 32 64 and of
 
     --name mixing_elastic --elastic --cells 1000 --sizes 16 32 --reference 128
+    --name mixing_space --dimension 3 --cells 300 --sizes 8 16 24 --reference 96
 
 In elasticity (plane strain) the moduli of Young take the place of conductivities; Poisson's ratio is .3 everywhere.
 """
@@ -36,10 +37,10 @@ TRUTH = np.array([1.0, 5.0, 10.0, 0.1, 0.05])  # three conductivities; the delay
 NAMES = ("kappa_1", "kappa_2", "kappa_3", "delay_2", "delay_3")
 
 
-def cell_problem(elastic, n: int, tolerance: float, name: str) -> nh.CellProblem:
+def cell_problem(elastic, shape: tuple[int, ...], tolerance: float, name: str) -> nh.CellProblem:
     discretization = nh.PrimalDual() if name == "primal-dual" else nh.Primal()
     law = nh.LinearElasticity() if elastic else nh.Conductivity()
-    return nh.CellProblem(nh.Grid((n, n)), law, nh.Periodic(), tolerance=tolerance, discretization=discretization)
+    return nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=tolerance, discretization=discretization)
 
 
 def phases(grid, theta, seeds, sharp):
@@ -54,7 +55,7 @@ def tensors(elastic, n, name, seeds, chunk, tolerance, derivatives):
     Sharp cells are constant almost everywhere in the delays; they get the derivative of laminate mixing, which is what
     a model that draws sharp cells and differentiates smooth ones would use.
     """
-    cell, rule = cell_problem(elastic, n, tolerance, name), RULES[name]
+    cell, rule = cell_problem(elastic, (n,) * seeds.shape[-1], tolerance, name), RULES[name]
 
     def run(theta, seeds, rule):
         moduli = theta[:3]
@@ -108,7 +109,7 @@ def judge(components, tangents, reference, num_parts=4):
         for i in range(num_parts)
     ]
     error = np.std(parts, axis=0, ddof=1) / np.sqrt(num_parts)
-    size = int(np.sqrt(2 * components.shape[1]))  # of the tensor, whose diagonal comes first
+    size = int(np.sqrt(2 * components.shape[1]))  # edge of the tensor, whose diagonal comes first
     norm = np.sqrt(np.where(np.arange(components.shape[1]) < size, 1.0, 2.0))
     single = np.linalg.norm((components - reference) * norm, axis=1) / np.linalg.norm(reference * norm, axis=1)
     trace = (components - reference)[:, :size].sum(1) / reference[:, :size].sum(1)
@@ -155,6 +156,7 @@ def main():
     parser.add_argument("--reference", type=int, default=256)
     parser.add_argument("--kappa", type=float, nargs=3, default=[1.0, 5.0, 10.0], help="true conductivities")
     parser.add_argument("--elastic", action="store_true", help="elastic phases instead of conductors")
+    parser.add_argument("--dimension", type=int, choices=(2, 3), default=2)
     parser.add_argument("--name", default="mixing", help="name of the results")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
@@ -162,15 +164,17 @@ def main():
         parser.error("the reference must be at least four times finer than every model")
     TRUTH[:3] = options.kappa
     elastic, start = options.elastic, time.perf_counter()
-    rules = [rule for rule in RULES if rule != "primal-dual" or not elastic]
+    plane = options.dimension == 2 and not elastic
+    rules = [rule for rule in RULES if rule != "primal-dual" or plane]
     record = {
         "machine": describe_machine(["jax", "jaxlib", "numpyro"]),
         "cells": options.cells,
         "elastic": options.elastic,
+        "dimension": options.dimension,
         "truth": dict(zip(NAMES, TRUTH.tolist(), strict=True)),
     }
-    seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, 2))
-    tolerance, chunk = (1e-6, 100) if not elastic else (1e-5, 20)
+    seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, options.dimension))
+    tolerance, chunk = (1e-6, 100) if plane else (1e-5, 20 if options.dimension == 2 else 5)
     reference, _ = tensors(elastic, options.reference, "sharp", seeds, chunk, tolerance, derivatives=False)
     print(f"reference n = {options.reference}: {time.perf_counter() - start:.0f} s", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -190,7 +194,7 @@ def main():
             )
             record |= {"seconds": time.perf_counter() - start, "rows": rows}
             (options.out / f"{options.name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    if not elastic:
+    if plane:
         draw(rows, options.out / f"{options.name}.png")
 
 

@@ -22,7 +22,7 @@ from machine import describe_machine
 import numpyro_homog as nh
 from numpyro_homog.distributions._voronoi import num_cells, voronoi_phases
 
-SIZES = ((32, 25), (64, 100), (128, 400))
+SIZES = (((32, 32), 25), ((64, 64), 100), ((128, 128), 400), ((16, 16, 16), 8), ((32, 32, 32), 64))
 KAPPA = jnp.array([1.0, 10.0**0.5, 10.0], jnp.float32)
 FRACTIONS = jnp.array([0.3, 0.3, 0.4], jnp.float32)
 BATCH, ROUNDS = 8, 15
@@ -40,9 +40,9 @@ def brute_force(seeds, membership, grid):
     return jax.lax.map(member, (seeds, membership))
 
 
-def timings(n, num_seeds):
-    grid = nh.Grid((n, n))
-    seeds = jax.random.uniform(jax.random.key(0), (BATCH, num_seeds, 2), jnp.float32)
+def timings(shape, num_seeds):
+    grid = nh.Grid(shape)
+    seeds = jax.random.uniform(jax.random.key(0), (BATCH, num_seeds, len(shape)), jnp.float32)
     labels = jax.random.randint(jax.random.key(1), (BATCH, num_seeds), 0, 3)
     membership = jax.nn.one_hot(labels, 3, dtype=jnp.float32)
     crowded = 0.02 * seeds
@@ -69,7 +69,7 @@ def timings(n, num_seeds):
             jax.block_until_ready(job())
             if round_index >= 0:
                 best[name] = min(best[name], time.perf_counter() - begin)
-    row = {"n": n, "seeds": num_seeds, "planes": num_cells(grid, num_seeds)}
+    row = {"shape": shape, "seeds": num_seeds, "planes": num_cells(grid, num_seeds)}
     return row | {f"{name}_ms": 1e3 * seconds / BATCH for name, seconds in best.items()}
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     record["timings"] = [timings(*size) for size in SIZES]
     record["temperature"] = bias_rows()
     for row in record["timings"] + record["temperature"]["rows"]:
-        print({key: round(float(value), 4) for key, value in row.items()})
+        print({key: value if key == "shape" else round(float(value), 4) for key, value in row.items()})
     path = Path(__file__).parent / "results" / "rasterise.json"
     path.write_text(json.dumps(record, indent=1, default=float) + "\n")
 

@@ -133,8 +133,8 @@ class VoronoiPhases(dist.TransformedDistribution):
     Fractions that vary in space: draw the seeds in the model, evaluate the fractions there, and pass both.
 
     A sample is the volume fraction of each phase in each voxel: interfaces are straight, and cut the voxels exactly.
-    At most 4 cells share a voxel (5, 6, 8 if a voxel is wider than .25, .35, .5 spacings of the seeds), those of the
-    seeds nearest to its centre; uniform seeds seldom ask for more.
+    At most 4 cells share a voxel (5, 6, 8 if a voxel is wider than .25, .35, .5 spacings of the seeds, in space than
+    .1, .2, .25), those of the seeds nearest to its centre; uniform seeds seldom ask for more.
 
     It is a pushforward: there is no density, `log_prob` raises. The noise is uniform, K seeds and a number u_k for the
     phase of each, by inverse CDF; `TransformReparam` exposes it, and holding the key holds it. A phase is a discrete
@@ -144,7 +144,7 @@ class VoronoiPhases(dist.TransformedDistribution):
     the fractions; a sampler without gradients. Derivatives with respect to given seeds are right unless `sharp`.
 
     Args:
-        grid: the voxels, two-dimensional (any dimension if `sharp`).
+        grid: the voxels.
         fractions: probabilities f of the phases, in [0, 1] with sum one. Shape (*batch, J) with `num_seeds`; with
             `seeds` (*batch, K, J), or (*batch, 1, J) if all seeds have the same.
         num_seeds: number K >= 1 of seeds, drawn uniformly. Give this or `seeds`.
