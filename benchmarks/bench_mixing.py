@@ -61,7 +61,9 @@ def tensors(elastic, n, name, seeds, chunk, tolerance, derivatives):
         moduli = theta[:3]
         if elastic:
             moduli = nh.lame_from_young(moduli, jnp.full_like(moduli, POISSON))
-        field = nh.mix(phases(cell.grid, theta, seeds, rule is None), moduli, rule or hom.ArithmeticMixing())
+        field = nh.mix(
+            phases(cell.grid, theta, seeds, rule is None), moduli, rule or hom.ArithmeticMixing(), grid=cell.grid
+        )
         return nh.tensors.unique_components(nh.effective_tensor(cell, field))
 
     theta = jnp.asarray(TRUTH, seeds.dtype)

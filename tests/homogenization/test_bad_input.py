@@ -153,6 +153,19 @@ def test_a_field_on_another_grid_is_refused(solve, shape):
     assert "pass a field on cell.grid" in message
 
 
+@pytest.mark.parametrize(
+    ("law", "properties"),
+    [(nh.Conductivity(), jnp.array([1.0, 5.0])), (nh.LinearElasticity(), (jnp.ones(2), jnp.array([1.0, 5.0])))],
+)
+def test_fractions_in_space_that_were_mixed_as_if_plane_are_told_so(law, properties):
+    grid = nh.Grid((4, 4, 4))
+    cell = nh.CellProblem(grid, law, nh.Periodic())
+    phases = jnp.full((2, *grid.shape, 2), 0.5)
+    assert nh.effective_tensor(cell, nh.mix(phases, properties, grid=grid)).shape[0] == 2
+    with pytest.raises(ValueError, match="`mix` needs its `grid=`"):
+        nh.effective_tensor(cell, nh.mix(phases, properties))
+
+
 def test_the_shape_is_checked_when_a_program_is_traced():
     with pytest.raises(ValueError, match="field has shape"):
         jax.eval_shape(lambda field: nh.effective_tensor(CELL, field), jax.ShapeDtypeStruct((5, 6), jnp.float32))

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from ._law import AbstractLaw, Coefficients, tensor_coefficients
-from ._tensor_fields import Geometry, as_real_array, field_axes, freeze, is_tensor_field
+from ._tensor_fields import Geometry, as_real_array, field_axes, freeze, hint_of_mix, is_tensor_field
 
 MANDEL_PAIRS = {2: ((0, 0), (1, 1), (0, 1)), 3: ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))}
 
@@ -103,6 +103,7 @@ class LinearElasticity(AbstractLaw):
             raise ValueError(
                 f"field has shape {field.shape} but cell.grid is {grid.shape}; expected Mandel stiffnesses"
                 f" (*batch, *grid, {size}, {size}), or a pair (lame_lambda, shear_modulus) of arrays (*batch, *grid)."
+                + hint_of_mix(field.shape, grid, 3)
             )
         return tensor_coefficients(field, grid, self.reference_mode(d))
 

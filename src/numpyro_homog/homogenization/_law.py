@@ -14,6 +14,7 @@ from ._tensor_fields import (
     as_real_array,
     field_axes,
     freeze,
+    hint_of_mix,
     is_tensor_field,
     split_components,
     symmetric_bases,
@@ -126,8 +127,9 @@ class Conductivity(AbstractLaw):
             return Coefficients(values, (freeze(np.eye(d)),), least, greatest, ratio, valid)
         if not tensorial:
             raise ValueError(
-                f"field has shape {field.shape} but cell.grid is {grid.shape}; expected (*batch, *grid) or"
-                f" (*batch, *grid, {d}, {d}): pass a field on cell.grid or build the cell with the grid of the field."
+                f"field has shape {field.shape} but cell.grid is {grid.shape}; expected (*batch, *grid) or (*batch,"
+                f" *grid, {d}, {d}): pass a field on cell.grid or build the cell with the grid of the field."
+                + hint_of_mix(field.shape, grid, 2)
             )
         return tensor_coefficients(field, grid, self.reference_mode(d))
 

@@ -35,6 +35,12 @@ def is_tensor_field(shape: tuple[int, ...], grid: Geometry, size: int) -> bool:
     return shape[-2:] == (size, size) and shape[-2 - len(grid.shape) : -2] == grid.shape
 
 
+def hint_of_mix(shape: tuple[int, ...], grid: Geometry, planar: int) -> str:
+    """What to add for a field of matrices of the plane, of this size, on a grid in space: `mix` has made them."""
+    meant = grid.ndim == 3 and shape[-2:] == (planar, planar)
+    return " In three dimensions `mix` needs its `grid=`." if meant else ""
+
+
 def symmetric_bases(size: int) -> tuple:
     """One constant matrix for each component (i, j), i <= j, of a symmetric matrix, row by row, as nested tuples."""
     pairs = list(itertools.combinations_with_replacement(range(size), 2))
