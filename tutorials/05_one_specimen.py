@@ -1,9 +1,9 @@
 # %% [markdown]
 # # One large specimen: many measurements of a material that varies slowly
 #
-# **Question.** There is one specimen only, but it is large: 512 x 512 cells. Each cell is nearly periodic, with one grain
-# of each of three phases, and from cell to cell the grains drift. A local probe measures the conductivity of one cell,
-# with an error. What are the conductivities of the phases and the start times of their growth?
+# **Question.** There is one specimen only, but it is large: 512 x 512 cells. In each cell one grain of each of three
+# phases has grown, and from cell to cell the grains drift. A local probe measures the conductivity of one cell, with an
+# error. What are the conductivities of the phases and the start times of their growth?
 #
 # A distribution needs many independent draws, and this is one draw of one field. But cells that are far apart know
 # little of each other: a sparse grid of sites stands in for many specimens. How sparse it has to be shows below.
@@ -34,9 +34,9 @@ kappa, delays, noise = jnp.array([1.0, 5.0, 10.0]), jnp.array([0.0, 0.1, 0.05]),
 # %% [markdown]
 # ## The specimen
 #
-# Each seed has two coordinates within its cell, and each coordinate is a random field over the specimen: uniform at every
-# point, by a copula, with a correlation that reaches over about ten cells. A field is a sum of modes, and is evaluated where
-# it is asked for: the 262,144 cells are never made.
+# Each seed has two coordinates within its cell, and each coordinate is a random field over the specimen: uniform at
+# every point, by a copula, with a correlation that reaches over about ten cells. A field is a sum of modes, and is
+# evaluated where it is asked for: the 262,144 cells are never made.
 
 # %%
 num_cells = 128 if FAST else 512
@@ -73,8 +73,8 @@ components = np.asarray(nh.tensors.unique_components(exact))
 measured = components + noise * np.random.default_rng(1).normal(size=components.shape)
 
 # %% [markdown]
-# A look at a corner of the specimen, where every cell is solved for the picture alone: the field, the cells, the tensors, and
-# the sites. Neighbours are alike; sites are not.
+# A look at a corner of the specimen, where every cell is solved for the picture alone: the field, the cells, the
+# tensors, and the sites. Neighbours are alike; sites are not.
 
 # %%
 window = 24 if FAST else 40
@@ -128,9 +128,9 @@ figure.savefig(out / "05_correlation.png", dpi=110)
 # %% [markdown]
 # ## The model
 #
-# Each site is taken for a specimen of its own: cells with uniform seeds, and the error of the probe as one more line. The
-# field does not appear. If sites were too close, the estimate would still be right on average, but its standard errors
-# would be too small.
+# Each site is taken for a specimen of its own: cells with uniform seeds, and the error of the probe as one more line.
+# The field does not appear. If sites were too close, the estimate would still be right on average, but its standard
+# errors would be too small.
 
 # %%
 cell = nh.CellProblem(nh.Grid((12, 12) if FAST else (32, 32)), nh.Conductivity(), nh.Periodic(), tolerance=1e-4)
