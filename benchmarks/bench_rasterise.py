@@ -52,7 +52,7 @@ def timings(shape, num_seeds):
     draw = jax.jit(lambda key: law.sample(key, (BATCH,)))
     brute = jax.jit(brute_force, static_argnums=2)
     slope = jax.jit(jax.grad(lambda z: jnp.sum(voronoi_phases(z, membership, grid, sharp=False) ** 2)))
-    solve = jax.jit(lambda p: nh.effective_tensor(cell, nh.mix(p, KAPPA)))
+    solve = jax.jit(lambda p: nh.effective_tensor(cell, nh.mix(p, KAPPA, grid=grid)))
     jobs = {
         "smooth": lambda: voronoi_phases(seeds, membership, grid, sharp=False),
         "sharp": lambda: voronoi_phases(seeds, membership, grid, sharp=True),
