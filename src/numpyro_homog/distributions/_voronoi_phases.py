@@ -160,8 +160,9 @@ class VoronoiPhases(dist.TransformedDistribution):
         ValueError: at construction, if both or none of `num_seeds` and `seeds` are given, if shapes do not fit, if
             `seeds` or `temperature` are concrete and out of range; with `validate_args`, if `fractions` are.
 
-    Costs less than the solve of the cell, about .1 us per voxel on one core (float32; `sharp`: .03 us), for any
-    number of seeds that are few to a voxel (docs/microstructures.md). Crowded seeds are found by a slower search.
+    Costs about .15 us per voxel on one core (float32; `sharp`: .04 us), less than the solve of the cell, for any number
+    of seeds that are few to a voxel; in space 1 us, more than the solve (docs/microstructures.md). Crowded seeds are
+    found by a slower search.
 
     References:
         Okabe, Boots, Sugihara, Chiu, Spatial Tessellations (2000), chapter 5.
