@@ -109,8 +109,8 @@ def make_model(n: int, num_seeds: int, *, noise: float | None = None, num_realiz
 def predicted(name: str, model, num_simulated: int) -> dict[str, np.ndarray]:
     """Standard errors of one measured specimen at the truth.
 
-    The standard errors of a fit call a direction undetermined that its own simulation is too small to see; here the
-    population is eight times as large.
+    The standard errors of a fit call a direction undetermined that its own simulation is too small to see; here
+    populations are twice as large, and there are four of them.
     """
 
     def make():
