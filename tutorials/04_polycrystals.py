@@ -59,7 +59,7 @@ def model(num_specimens):
 # Simulated on a finer grid than the model's, with sharp grains.
 
 # %%
-alpha, kappa = jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 5.0, 10.0])
+alpha, kappa = jnp.array([0.5, 1.0, 1.5]), jnp.array([1.0, 5.0, 10.0])
 num_measured = 300 if FAST else 1000
 fine = nh.Grid((2 * n, 2 * n) if FAST else (4 * n, 4 * n))
 first, second = jax.random.split(jax.random.key(0))
@@ -87,11 +87,13 @@ figure.savefig(out / "04_cells.png", dpi=100)
 # %% [markdown]
 # ## The fit
 #
-# The summary says which parameter went by path and which by score.
+# The summary says which parameter went by path and which by score. Scores are noisier than paths: with too few
+# simulated specimens, as with `FAST=1`, their noise hides weak directions, and standard errors are infinite.
 
 # %%
+num_simulated = (2 if FAST else 4) * num_measured
 estimator = nh.MinimumDistance(model, {"K_eff": measured}, nh.SlicedWasserstein())
-fit = estimator.run(jax.random.key(1), num_specimens=2 * num_measured, num_starts=3, progress=False)
+fit = estimator.run(jax.random.key(1), num_specimens=num_simulated, num_starts=3, progress=False)
 print(fit.summary())
 print(fit.basins)
 
@@ -109,3 +111,5 @@ alpha_error = np.linalg.norm(fit.params["alpha"] - alpha) / np.linalg.norm(alpha
 print(f"conductivities {np.round(fit.params['kappa'], 2)}, truth {kappa}: off by {100 * kappa_error:.1f} %")
 print(f"concentrations {np.round(fit.params['alpha'], 2)}, truth {alpha}: off by {100 * alpha_error:.1f} %")
 assert kappa_error < (0.3 if FAST else 0.1)
+if not FAST:
+    assert alpha_error < 0.2
