@@ -43,21 +43,23 @@ def fit_row(experiment: str, estimator: str, data_set: int, fit: nh.MinimumDista
     """A row from a fit.
 
     The floor is the asymptotic error of the divergence with these data and endless simulation: the standard errors of
-    the fit, whose variance has equal parts per measured and per simulated specimen, without the second part.
+    the fit, whose variance has equal parts per measured and per simulated specimen, without the second part. A block that
+    the data do not determine has none.
 
     Args:
         blocks: name -> (estimate, standard errors, truth).
     """
     num_data, num_simulated = fit.stats["num_data"], fit.stats["num_simulated"]
     share = np.sqrt(num_simulated / (num_data + num_simulated))
+    told = {name: (found, s, t) for name, (found, s, t) in blocks.items() if np.isfinite(s).all()}
     return {
         "experiment": experiment,
         "estimator": estimator,
         "num_specimens": num_data,
         "data_set": data_set,
         "errors": {name: relative_error(found, truth) for name, (found, _, truth) in blocks.items()},
-        "floor": {name: float(share * np.linalg.norm(s) / np.linalg.norm(t)) for name, (_, s, t) in blocks.items()},
-        "z": {name: ((np.asarray(found) - t) / s).ravel().tolist() for name, (found, s, t) in blocks.items()},
+        "floor": {name: float(share * np.linalg.norm(s) / np.linalg.norm(t)) for name, (_, s, t) in told.items()},
+        "z": {name: ((np.asarray(found) - t) / s).ravel().tolist() for name, (found, s, t) in told.items()},
         "solves": int(fit.stats["solves"]),
         "seconds": fit.stats["seconds"] - fit.stats["compile_seconds"],
         "compile_seconds": fit.stats["compile_seconds"],
