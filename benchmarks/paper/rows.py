@@ -43,8 +43,8 @@ def fit_row(experiment: str, estimator: str, data_set: int, fit: nh.MinimumDista
     """A row from a fit.
 
     The floor is the asymptotic error of the divergence with these data and endless simulation: the standard errors of
-    the fit, whose variance has equal parts per measured and per simulated specimen, without the second part. A block that
-    the data do not determine has none.
+    the fit, whose variance has equal parts per measured and per simulated specimen, without the second part. There is
+    none of a block that the data do not determine.
 
     Args:
         blocks: name -> (estimate, standard errors, truth).
