@@ -111,10 +111,10 @@ def judge(components, tangents, reference, num_parts=4):
         for i in range(num_parts)
     ]
     error = np.std(parts, axis=0, ddof=1) / np.sqrt(num_parts)
-    size = int(np.sqrt(2 * components.shape[1]))  # edge of the tensor, whose diagonal comes first
-    norm = np.sqrt(np.where(np.arange(components.shape[1]) < size, 1.0, 2.0))
+    num_diagonal = int(np.sqrt(2 * components.shape[1]))  # the diagonal comes first
+    norm = np.sqrt(np.where(np.arange(components.shape[1]) < num_diagonal, 1.0, 2.0))
     single = np.linalg.norm((components - reference) * norm, axis=1) / np.linalg.norm(reference * norm, axis=1)
-    trace = (components - reference)[:, :size].sum(1) / reference[:, :size].sum(1)
+    trace = (components - reference)[:, :num_diagonal].sum(1) / reference[:, :num_diagonal].sum(1)
     kappa, delays = relative(shift)
     kappa_error, delays_error = relative(error)
     return {

@@ -50,6 +50,8 @@ def timings(shape, num_seeds):
     phases = voronoi_phases(seeds, membership, grid, sharp=False)
     law = nh.VoronoiPhases(grid, FRACTIONS, num_seeds)
     draw = jax.jit(lambda key: law.sample(key, (BATCH,)))
+    growth = nh.LaguerreTessellation(grid, jnp.array([0.0, 0.1, 0.05], jnp.float32))
+    grow = jax.jit(lambda key: growth.sample(key, (BATCH,)))
     brute = jax.jit(brute_force, static_argnums=2)
     slope = jax.jit(jax.grad(lambda z: jnp.sum(voronoi_phases(z, membership, grid, sharp=False) ** 2)))
     solve = jax.jit(lambda p: nh.effective_tensor(cell, nh.mix(p, KAPPA, grid=grid)))
@@ -59,6 +61,7 @@ def timings(shape, num_seeds):
         "brute_force_sharp": lambda: brute(seeds, membership, grid),
         "crowded_sharp": lambda: voronoi_phases(crowded, membership, grid, sharp=True),
         "sample": lambda: draw(jax.random.key(2)),
+        "laguerre_of_three": lambda: grow(jax.random.key(2)),
         "gradient_in_seeds": lambda: slope(seeds),
         "mix_and_solve": lambda: solve(phases),
     }

@@ -50,12 +50,13 @@ def seeds_at(points):
 
 
 def tensors_at(points, n):
-    """Exact tensors of the cells at some points, on n x n voxels, and their phases."""
+    """Tensors of the cells at some points, and their conductivities on n x n voxels, shape (points, n, n)."""
     grid = nh.Grid((n, n))
     growth = nh.LaguerreTessellation(grid, delays, sharp=True).transforms[-1]
-    phases = jax.lax.map(growth, seeds_at(points).reshape(-1, 3, 2), batch_size=64)
+    seeds = seeds_at(points).reshape(-1, 3, 2)
+    fields = jax.lax.map(lambda part: growth(part) @ kappa, seeds, batch_size=64)
     cell = nh.CellProblem(grid, nh.Conductivity(), nh.Periodic(), tolerance=1e-5)
-    return nh.effective_tensor(cell, phases @ kappa), phases
+    return nh.effective_tensor(cell, fields), fields
 
 
 # %% [markdown]
@@ -68,8 +69,8 @@ spacing = 8 if FAST else 16
 side = num_cells // spacing
 index = spacing * np.arange(side) + spacing // 2
 sites = np.stack(np.meshgrid(index, index, indexing="ij"), -1).reshape(-1, 2) / num_cells
-exact, _ = tensors_at(sites, 48 if FAST else 128)
-components = np.asarray(nh.tensors.unique_components(exact))
+true_tensors, _ = tensors_at(sites, 48 if FAST else 128)
+components = np.asarray(nh.tensors.unique_components(true_tensors))
 measured = components + noise * np.random.default_rng(1).normal(size=components.shape)
 
 # %% [markdown]
@@ -80,20 +81,14 @@ measured = components + noise * np.random.default_rng(1).normal(size=components.
 window = 24 if FAST else 40
 inside = np.stack(np.meshgrid(*[np.arange(window)] * 2, indexing="ij"), -1) / num_cells
 local, cells = tensors_at(inside, 16)
+local_k11 = np.asarray(local)[:, 0, 0].reshape(window, window)
 field = np.asarray(seeds_at(inside))[..., 0, 0]
-patch = np.argmax(np.asarray(cells).reshape(window, window, 16, 16, 3)[:6, :6], axis=-1)
-patch = patch.transpose(0, 2, 1, 3).reshape(96, 96)
+patch = np.asarray(cells).reshape(window, window, 16, 16)[:6, :6].transpose(0, 2, 1, 3).reshape(96, 96)
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
 maps = (
     (axes[0], field, "viridis", "first coordinate of the first seed", window),
-    (axes[1], np.asarray(kappa)[patch], "cividis", "the first 6 x 6 cells, W/(m K)", 6),
-    (
-        axes[2],
-        np.asarray(local)[:, 0, 0].reshape(window, window),
-        "magma",
-        "effective K11 of each cell, W/(m K)",
-        window,
-    ),
+    (axes[1], patch, "cividis", "the first 6 x 6 cells, W/(m K)", 6),
+    (axes[2], local_k11, "magma", "effective K11 of each cell, W/(m K)", window),
 )
 for axis, values, colours, title, extent in maps:
     image = axis.imshow(values.T, origin="lower", cmap=colours, extent=(0, extent, 0, extent))
@@ -110,8 +105,7 @@ figure.savefig(out / "05_specimen.png", dpi=110)
 # The correlation of K11 between cells of a line, from the window. Sites should be where it has died out.
 
 # %%
-centred = np.asarray(local)[:, 0, 0].reshape(window, window)
-centred = centred - components[:, 0].mean()
+centred = local_k11 - components[:, 0].mean()
 lags = np.arange(window // 2)
 correlation = [np.mean(centred[: window - lag] * centred[lag:]) / components[:, 0].var() for lag in lags]
 between = components[:, 0].reshape(side, side) - components[:, 0].mean()

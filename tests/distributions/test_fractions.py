@@ -110,12 +110,13 @@ def test_error_is_of_second_order(distance):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_values_and_derivatives_are_continuous_along_a_path(distance):
+@pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 1000), ((6, 6, 6), 300)])
+def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, distance):
     # The path carries a seed once around the torus: over voxel centres, folds, triple points. A closer look at the
     # steps with the largest jumps must resolve them.
-    grid = nh.Grid((8, 8))
-    z = jnp.array([[0.1, 0.2], [0.45, 0.7], [0.8, 0.4]])
-    direction = jnp.array([[0.97, 0.61], [0.0, 0.0], [0.0, 0.0]])
+    grid, d = nh.Grid(shape), len(shape)
+    z = jnp.array([[0.1, 0.2, 0.3], [0.45, 0.7, 0.6], [0.8, 0.4, 0.9]])[:, :d]
+    direction = jnp.zeros((3, d)).at[0].set(jnp.array([0.97, 0.61, 0.43])[:d])
 
     @jax.jit
     @jax.vmap
@@ -127,11 +128,11 @@ def test_values_and_derivatives_are_continuous_along_a_path(distance):
     def jumps(t):
         return [np.abs(np.diff(np.asarray(q).reshape(*t.shape, -1), axis=-2)).max(-1) for q in at(t.ravel())]
 
-    coarse = np.linspace(0.0, 1.0, 1001)
+    coarse = np.linspace(0.0, 1.0, num_steps + 1)
     for which, jump in enumerate(jumps(coarse)):
         for worst in np.argsort(jump)[-5:]:
-            fine = np.linspace(coarse[worst], coarse[worst + 1], 1001)
-            assert jumps(fine)[which].max() < 0.03 * jump[worst] + 1e-3
+            fine = np.linspace(coarse[worst], coarse[worst + 1], num_steps + 1)
+            assert jumps(fine)[which].max() < 30 / num_steps * jump[worst] + 1e-3
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -171,30 +172,6 @@ def test_degenerate_seeds_have_finite_values_and_derivatives(distance):
         assert bool(jnp.all(jnp.isfinite(f)))
         np.testing.assert_allclose(f.sum(-1), 1, atol=1e-5)
         assert all(bool(jnp.all(jnp.isfinite(g))) for g in pull(jnp.cos(jnp.arange(f.size)).reshape(f.shape)))
-
-
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_values_and_derivatives_are_continuous_in_space(distance):
-    """Along a path through the torus: the largest jump shrinks with the step."""
-    grid = nh.Grid((6, 6, 6))
-    z = jnp.array([[0.1, 0.2, 0.3], [0.45, 0.7, 0.6], [0.8, 0.4, 0.9]])
-    direction = jnp.array([[0.97, 0.61, 0.43], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-
-    @jax.jit
-    @jax.vmap
-    def at(t):
-        return jax.jvp(
-            lambda t: voxel_fractions(z + t * direction, DELAYS / 3, grid, distance), (t,), (jnp.ones_like(t),)
-        )
-
-    def jumps(t):
-        return [np.abs(np.diff(np.asarray(q).reshape(*t.shape, -1), axis=-2)).max(-1) for q in at(t.ravel())]
-
-    coarse = np.linspace(0.0, 1.0, 301)
-    for which, jump in enumerate(jumps(coarse)):
-        for worst in np.argsort(jump)[-3:]:
-            fine = np.linspace(coarse[worst], coarse[worst + 1], 301)
-            assert jumps(fine)[which].max() < 0.1 * jump[worst] + 2e-3
 
 
 def test_symmetries_in_space(eps):

@@ -12,6 +12,7 @@ from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
 from numpyro.distributions.util import array_equiv, validate_sample
 
+from .._tracing import is_traced
 from ._checks import float_arrays, require
 
 
@@ -148,7 +149,7 @@ class UniformSimplex(dist.Distribution):
     def validate_args(self, strict: bool = True) -> None:
         """Check 0 <= a < b_j and sum b <= 1; traced values pass, or raise if `strict`."""
         low, high = self.low, self.high
-        if any(isinstance(value, jax.core.Tracer) for value in (low, high)):
+        if is_traced((low, high)):
             if strict:
                 raise RuntimeError("Cannot validate arguments inside jitted code.")
             return

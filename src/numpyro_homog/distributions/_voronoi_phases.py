@@ -161,8 +161,8 @@ class VoronoiPhases(dist.TransformedDistribution):
             `seeds` or `temperature` are concrete and out of range; with `validate_args`, if `fractions` are.
 
     Costs about .15 us per voxel on one core (float32; `sharp`: .04 us), less than the solve of the cell, for any number
-    of seeds that are few to a voxel; in space 1 us, more than the solve (docs/microstructures.md). Crowded seeds are
-    found by a slower search.
+    of seeds that are few to a voxel; in space .7 us, about the solve (docs/microstructures.md). Crowded seeds are found
+    by a slower search.
 
     References:
         Okabe, Boots, Sugihara, Chiu, Spatial Tessellations (2000), chapter 5.

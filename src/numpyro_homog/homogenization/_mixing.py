@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree, Real
 
+from .._tracing import is_traced
 from ..grids import Grid
 from ._laminate import laminate_stiffness
 from ._normals import normal_moments
@@ -157,7 +158,7 @@ def mix(
     properties = kappa if isinstance(kappa, tuple | list) else (kappa,)
     if len(properties) > 2:
         raise ValueError(f"kappa must be one array, or a pair (lame_lambda, shear_modulus); got {len(properties)}.")
-    if not any(isinstance(part, jax.core.Tracer) for part in properties):
+    if not is_traced(properties):
         _check_stability(properties, d)
     phases = jnp.asarray(phases)
     if not jnp.issubdtype(phases.dtype, jnp.floating):
