@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
 from numpyro.contrib.control_flow import scan
-from score_models import LAYERED_TRUTH, layered, mixtures, polycrystals
+from score_models import LAYERED_TRUTH, MIXTURE_TRUTH, layered, mixtures, polycrystals
 
 import numpyro_homog as nh
 from numpyro_homog.population import Population
@@ -134,13 +134,29 @@ def test_sites_that_cannot_be_scored_are_refused(name, message):
 
 
 @pytest.mark.x32
-def test_values_are_those_of_the_plain_simulation_and_densities_those_of_the_sites():
+def test_held_sites_have_the_values_of_another_point_and_the_ratio_of_their_densities():
+    """The rest has the values of its own point: kappa acts, alpha does not."""
     population = Population(layered, ["K_eff"], (7,), chunk_size=4, score=("phi",))
-    values, density = population.simulate_chunk_scored(LAYERED_TRUTH, KEY, 1)
-    np.testing.assert_array_equal(values["K_eff"], population.simulate_chunk(LAYERED_TRUTH, KEY, 1)["K_eff"])
-    model = handlers.substitute(handlers.seed(layered, jax.random.fold_in(KEY, 1)), data=LAYERED_TRUTH)
-    phi = handlers.trace(model).get_trace(4)["phi"]
-    np.testing.assert_allclose(density, phi["fn"].log_prob(phi["value"]), rtol=1e-5)
+    held_at = {"alpha": jnp.array([0.8, 0.4, 0.3]), "kappa": jnp.array([1.5, 3.0, 8.0])}
+    values, change = population.simulate_chunk_scored(LAYERED_TRUTH, KEY, 1, held_at=held_at)
+    expected = population.simulate_chunk({"alpha": held_at["alpha"], "kappa": LAYERED_TRUTH["kappa"]}, KEY, 1)
+    np.testing.assert_array_equal(values["K_eff"], expected["K_eff"])
+    model = handlers.substitute(handlers.seed(layered, jax.random.fold_in(KEY, 1)), data=held_at)
+    phi = handlers.trace(model).get_trace(4)["phi"]["value"]
+    densities = [dist.Dirichlet(point["alpha"]).log_prob(phi) for point in (LAYERED_TRUTH, held_at)]
+    np.testing.assert_allclose(change, densities[0] - densities[1], rtol=1e-4)
+
+
+@pytest.mark.x32
+@pytest.mark.parametrize(("model", "score"), [(layered, ("phi",)), (mixtures, ())])
+def test_without_another_point_the_values_are_those_of_the_plain_simulation(model, score):
+    """Also those of sites that are drawn after a held one: the mixture draws its label first."""
+    params = LAYERED_TRUTH if model is layered else MIXTURE_TRUTH
+    key = "K_eff" if model is layered else "y"
+    population = Population(model, [key], (7,), chunk_size=4, score=score)
+    values, change = population.simulate_chunk_scored(params, KEY, 1)
+    np.testing.assert_array_equal(values[key], population.simulate_chunk(params, KEY, 1)[key])
+    np.testing.assert_array_equal(change, 0)
 
 
 def test_parameters_of_a_scored_site_have_no_path_and_the_others_do():

@@ -1,7 +1,7 @@
 """The interface of divergences between clouds of points."""
 
 import abc
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -47,7 +47,13 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
 
     To add one, implement besides `__call__` the three methods below. None of them may need memory beyond a few times
     that of the clouds and their tangents, except `residuals`.
+
+    Attributes:
+        takes_weights: whether `linearize` takes the argument `log_weights`. Fits with scores then end on draws that
+            are held; otherwise they end as other fits do.
     """
+
+    takes_weights: ClassVar[bool] = False
 
     @abc.abstractmethod
     def residuals(
@@ -69,6 +75,8 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
 
         With `scores`, shape (M, P), the points have weights proportional to 1 + scores . dtheta besides. A divergence
         that cannot be reweighted raises NotImplementedError then.
+
+        Where `takes_weights`, there is one more argument: `log_weights`, shape (M,), of the points of x.
         """
 
     @abc.abstractmethod

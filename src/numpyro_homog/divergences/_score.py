@@ -1,58 +1,58 @@
 """How reweighting the points of a cloud moves its quantiles; private to the package."""
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 
-def score_tangents(points, scores):
+def score_tangents(points, scores, mass):
     """Derivative of each order statistic when the points are reweighted, shape (M, P).
 
-    With weights proportional to 1 + scores . dtheta, the distribution function changes by
-    G(t) = mean(centred score, where x <= t), and the quantile by -G / density. The density between two neighbours is
-    1 / (M gap), noisy, but right on average over neighbouring ranks.
+    With weights proportional to mass (1 + scores . dtheta), the distribution function changes by
+    G(t) = sum(mass centred score, where x <= t), and the quantile by -G / density. The density between two neighbours
+    is mass / gap, noisy, but right on average over neighbouring ranks.
 
     Args:
         points: sorted points, shape (M,).
         scores: their scores, shape (M, P).
+        mass: their masses, of sum one, shape (M,).
     """
-    below = jnp.cumsum(scores - jnp.mean(scores, axis=0, keepdims=True), axis=0)
-    return -below * jnp.diff(points, append=points[-1:])[:, None]
+    below = jnp.cumsum(mass[:, None] * _centred(scores, mass), axis=0)
+    return -below * (_gaps(points) / mass)[:, None]
 
 
-def score_gradient(points, tangents, sorted_y):
+def score_gradient(points, tangents, mass, data):
     """Half the exact derivative of int (Q_x - Q_y)^2 du when the points of x are reweighted, shape (P,).
 
-    Between two neighbours F_x is constant, so the derivative -int G (t - Q_y(F_x(t))) dt is a sum over the gaps; where
-    Q_y has a step there, its middle counts.
+    Between two neighbours F_x is constant, so the derivative -int G (t - Q_y(F_x(t))) dt is a sum over the gaps.
 
     Args:
         points: sorted points of x, shape (M,).
         tangents: `score_tangents` of them.
-        sorted_y: sorted points of y, shape (N,).
+        mass: their masses, shape (M,).
+        data: Q_y where each point ends, shape (M,).
     """
-    num_x, num_y = points.shape[0], sorted_y.shape[0]
-    level = np.arange(1, num_x + 1) * num_y
-    last = num_y - 1
-    data = 0.5 * (sorted_y[-(-level // num_x) - 1] + sorted_y[np.minimum(level // num_x, last)])
-    middle = points + 0.5 * jnp.diff(points, append=points[-1:])
-    return (middle - data) @ tangents / num_x
+    return (mass * (points + 0.5 * _gaps(points) - data)) @ tangents
 
 
-def score_noise(points, scores, group, size):
+def score_noise(points, scores, mass, sum_groups):
     """Part of the mean square of averaged `score_tangents` that G owes to the finite size of the cloud, (P, P).
 
-    G is a mean of M scores: its covariance at level u is about u (1 - u) Cov(scores) / M.
+    G is a mean of scores: its covariance at level u is about u (1 - u) Cov(scores) sum(mass^2).
 
     Args:
         points: sorted points, shape (M,).
-        scores: shape (M, P); their order does not matter.
-        group: group of each rank, over which tangents are averaged, static, shape (M,).
-        size: number of ranks in each group, static.
+        scores: their scores, shape (M, P).
+        mass: their masses, shape (M,).
+        sum_groups: function that adds up values within groups of ranks, over which tangents are averaged.
     """
-    num = points.shape[0]
-    level = np.arange(1, num + 1) / num
-    spread = jnp.asarray(np.sqrt(level * (1 - level)), points.dtype) * jnp.diff(points, append=points[-1:])
-    sums = jax.ops.segment_sum(spread, group, len(size), indices_are_sorted=True)
-    centred = scores - jnp.mean(scores, axis=0, keepdims=True)
-    return (sums**2 @ jnp.asarray(1 / size, points.dtype)) * (centred.T @ centred) / num
+    level = jnp.minimum(jnp.cumsum(mass), 1)
+    sums = sum_groups(jnp.sqrt(level * (1 - level)) * _gaps(points))
+    centred = _centred(scores, mass)
+    return jnp.sum(sums**2 / sum_groups(mass)) * ((mass[:, None] * centred).T @ centred) * jnp.sum(mass**2)
+
+
+def _centred(scores, mass):
+    return scores - (mass @ scores)[None]
+
+
+def _gaps(points):
+    return jnp.diff(points, append=points[-1:])

@@ -1,6 +1,7 @@
 """The squared sliced Wasserstein distance of order two."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._tracing import early
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
+from ._quantiles import EqualSteps, WeightedSteps
 from ._score import score_gradient, score_noise, score_tangents
 
 _LARGEST = 10.0
@@ -53,6 +55,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
     """
 
     num_projections: int = eqx.field(static=True)
+    takes_weights: ClassVar[bool] = True
 
     def __init__(self, num_projections: int = 48):
         if int(num_projections) != num_projections or num_projections < 1:
@@ -72,7 +75,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
     def __call__(self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray) -> Float[Array, ""]:
         """The divergence D(x, y) for x, shape (M, p), and y, shape (N, p)."""
         y = _check(x, y)
-        grid = _QuantileGrid(x.shape[0], y.shape[0])
+        grid = EqualSteps(x.shape[0], y.shape[0])
         directions = early(lambda key: self.directions(key, x.shape[1], x.dtype), rng_key)
         # Data and key are fixed in a posterior: their sorts are then no part of the program.
         sorted_y = early(_sorted_projections, y, directions)
@@ -91,7 +94,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         There are num_projections times (M + N - gcd(M, N)) of them.
         """
         y = _check(x, y)
-        grid = _QuantileGrid(x.shape[0], y.shape[0])
+        grid = EqualSteps(x.shape[0], y.shape[0])
         weights = jnp.asarray(np.sqrt(grid.widths * len(grid.widths)), x.dtype)
 
         def slice_residuals(direction):
@@ -107,6 +110,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         *,
         rng_key: PRNGKeyArray,
         scores: Float[Array, "..."] | None = None,
+        log_weights: Float[Array, "..."] | None = None,
     ) -> Linearization:
         """Divergence, exact gradient, and curvature of the smooth quantile functions.
 
@@ -129,43 +133,48 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
             y: cloud of the data, shape (N, p).
             rng_key: key of the directions.
             scores: derivative of the log weight of each point of x, shape (M, P); default: none.
+            log_weights: log weight of each point of x, up to a constant, shape (M,); default: all the same.
 
         Returns:
             A `Linearization`.
         """
         y = _check(x, y)
-        grid = _QuantileGrid(x.shape[0], y.shape[0])
         num = x.shape[0]
+        equal = EqualSteps(num, y.shape[0])
         num_groups = max(1, min(num // 2, round(2 * math.sqrt(num))))
         group = np.arange(num) * num_groups // num
         size = np.bincount(group)
-        mean_weight = jnp.asarray(1 / size[:, None], x.dtype)
         scatter_weight = jnp.asarray(1 / np.sqrt(np.maximum(size - 1, 1))[group, None], x.dtype)
+
+        def sum_groups(values):
+            return jax.ops.segment_sum(values, group, num_groups, indices_are_sorted=True)
 
         def linearize_slice(direction):
             projected = x @ direction
             order = jnp.argsort(projected)
             sorted_x, sorted_y = projected[order], jnp.sort(y @ direction)
-            differences = grid.differences(sorted_x, sorted_y)
-            weighted = jnp.asarray(grid.widths, x.dtype) * differences
-            mean_error = jax.ops.segment_sum(weighted, grid.index_x, num, indices_are_sorted=True)
+            steps = equal if log_weights is None else WeightedSteps(jax.nn.softmax(log_weights)[order], y.shape[0])
+            mass = jnp.asarray(steps.mass, x.dtype)
+            differences = steps.differences(sorted_x, sorted_y)
+            weighted = jnp.asarray(steps.widths, x.dtype) * differences
+            mean_error = jax.ops.segment_sum(weighted, steps.index_x, num, indices_are_sorted=True)
             tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order]
             gradient = mean_error @ tangent
             tangent = _shorten(tangent)
             reweighting = jnp.zeros((tangents.shape[2],) * 2, x.dtype)
             if scores is not None:
-                moved = score_tangents(sorted_x, scores[order])
-                gradient += score_gradient(sorted_x, moved, sorted_y)
+                moved = score_tangents(sorted_x, scores[order], mass)
+                gradient += score_gradient(sorted_x, moved, mass, steps.after(sorted_y))
                 tangent += moved
-                reweighting = score_noise(sorted_x, scores, group, size)
-            total = jax.ops.segment_sum(tangent, group, num_groups, indices_are_sorted=True)
-            mean = total * mean_weight
-            scatter = (tangent - mean[group]) * scatter_weight
+                reweighting = score_noise(sorted_x, scores[order], mass, sum_groups)
+            total = sum_groups(mass[:, None] * tangent)
+            mean = total / sum_groups(mass)[:, None]
+            scatter = jnp.sqrt(mass)[:, None] * (tangent - mean[group]) * scatter_weight
             return (
                 jnp.sum(weighted * differences),
                 gradient,
-                mean.T @ total / num,
-                scatter.T @ scatter / num,
+                mean.T @ total,
+                scatter.T @ scatter,
                 reweighting,
             )
 
@@ -206,7 +215,8 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
             order_x = jnp.argsort(x @ direction)
             tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order_x]
             if scores is not None:
-                tangent += score_tangents((x @ direction)[order_x], scores[order_x])
+                mass = jnp.full_like(tangent[:, 0], 1 / num_x)
+                tangent += score_tangents((x @ direction)[order_x], scores[order_x], mass)
             steps = tangent[between] * jnp.diff(projected[order])[:, None]
             integral = jnp.concatenate([jnp.zeros_like(steps, shape=(1, steps.shape[1])), jnp.cumsum(steps, axis=0)])
             return total.at[order].add(integral), None
@@ -231,26 +241,6 @@ def _shorten(tangent):
     median = jnp.maximum(jnp.minimum(low, high), jnp.minimum(jnp.maximum(low, high), own))
     limit = _LARGEST * median
     return jnp.where((size > limit) & (limit > 0), jnp.sign(tangent) * limit, tangent)
-
-
-class _QuantileGrid:
-    """The union of the steps of two empirical quantile functions, exact in integers; static."""
-
-    def __init__(self, num_x: int, num_y: int):
-        ends = np.union1d(np.arange(1, num_x + 1) * num_y, np.arange(1, num_y + 1) * num_x)
-        starts = np.concatenate([[0], ends[:-1]])
-        self.widths = (ends - starts) / (num_x * num_y)
-        self.index_x, self.index_y = starts // num_y, starts // num_x
-        self._equal = num_x == num_y
-
-    def differences(self, sorted_x, sorted_y):
-        if self._equal:
-            return sorted_x - sorted_y
-        return sorted_x[self.index_x] - sorted_y[self.index_y]
-
-    def mean_square(self, sorted_x, sorted_y):
-        differences = self.differences(sorted_x, sorted_y)
-        return jnp.sum(jnp.asarray(self.widths, differences.dtype) * differences**2)
 
 
 def _check(x, y):

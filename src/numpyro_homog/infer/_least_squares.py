@@ -6,19 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ._basins import Basin, group_by_basin
-from ._checkpoint import Checkpoint
-from ._levenberg_marquardt import (
-    ABANDONED,
-    FAILED,
-    RUNNING,
-    Descent,
-    LevenbergMarquardt,
-    promised_fall,
-    start_descent,
-    step_descent,
-)
+from ._driver import Driver
+from ._levenberg_marquardt import ABANDONED, FAILED, Descent, LevenbergMarquardt
 from ._problem import LeastSquares, Problem
-from ._progress import Progress
 
 _SCREENING_TOLERANCE = 1e-2
 _SCOUTING_TOLERANCE = 1e-3
@@ -44,67 +34,6 @@ class Outcome(NamedTuple):
     basins: list[Basin]
     losses: list[np.ndarray]
     screening_iterations: list[int]
-
-
-class Driver:
-    """Runs descents to their ends, with a checkpoint after each iteration.
-
-    Args:
-        settings: the limits.
-        scale: typical size of each unconstrained coordinate, shape (P,).
-        store: where the state goes; descents found there are taken up.
-        progress: told of each iteration.
-    """
-
-    def __init__(self, settings: LevenbergMarquardt, scale: np.ndarray, store: Checkpoint, progress: Progress):
-        self._settings, self._scale, self._store, self._progress = settings, scale, store, progress
-
-    def descend(
-        self,
-        name: str,
-        level: LeastSquares,
-        position: np.ndarray,
-        tolerance: float,
-        *,
-        floor: float = 0.0,
-        rival: float = math.inf,
-        settled: bool = False,
-    ) -> Descent:
-        """A descent from `position` to its end, until its divergence is below `floor`, or until it has lost.
-
-        It has lost when five times the fall of the last five iterations would not bring it below `rival`; if `settled`
-        (the position is a minimum on fewer specimens), when twice the fall that its Newton step promises would not.
-        """
-
-        def has_lost(descent):
-            losses = descent.losses
-            if settled and losses[-1] - 2 * promised_fall(descent.evaluation, self._scale) > rival:
-                return True
-            return len(losses) > 5 and losses[-1] - 5 * (losses[-6] - losses[-1]) > rival
-
-        saved = self._store.get(name)
-        descent = (
-            start_descent(position, level, self._settings, self._scale) if saved is None else Descent.from_arrays(saved)
-        )
-        while True:
-            if descent.status == RUNNING and has_lost(descent):
-                descent = descent._replace(status=ABANDONED)
-            if saved is None:
-                self._store.put(**{name: descent.to_arrays(), "costs": level.problem.costs.to_arrays()})
-            saved = None
-            self._progress.update(name, float(descent.losses[-1]))
-            if descent.status != RUNNING:
-                return descent
-            descent = step_descent(descent, level, self._settings, self._scale, tolerance, floor)
-
-    def best_of(self, name: str, level: LeastSquares, draws: np.ndarray, num_best: int) -> list[np.ndarray]:
-        """The draws in `num_best` groups, and the best of each group."""
-        saved = self._store.get(name)
-        if saved is None:
-            saved = {"values": np.array([level(draw).value for draw in draws])}
-            self._store.put(**{name: saved, "costs": level.problem.costs.to_arrays()})
-        values = np.where(np.isfinite(saved["values"]), saved["values"], np.inf)
-        return [draws[i::num_best][np.argmin(values[i::num_best])] for i in range(num_best)]
 
 
 class Search:
@@ -166,7 +95,7 @@ class Search:
         if best.status == ABANDONED:
             # Nothing better came of the other rounds: it goes on to its end.
             first = next(i for i, end in self._polished.items() if end is best)
-            best = self._driver.descend(f"finish {first}", self._whole, best.position, self._settings.tolerance)
+            best = self._descend_whole(f"finish {first}", best.position)
             self._losses[first] = np.append(self._losses[first], best.losses)
             self._polished[first] = best
         return Outcome(best, self._whole, self._basins(), self._losses, iterations)
@@ -204,7 +133,7 @@ class Search:
 
     def _polish(self, *, is_last: bool) -> None:
         """Descend on the whole population from basins that may be the best one; with other rounds to come, not far."""
-        if self._part.num_specimens == self._whole.num_specimens:
+        if self._part.num_specimens == self._whole.num_specimens and not self._whole.can_hold:
             self._whole, self._polished = self._part, dict(enumerate(self._ends))
             return
         limit = _rival(self._ends, self._floor(self._part))
@@ -214,16 +143,15 @@ class Search:
             rival = _rival(self._polished.values(), self._floor(self._whole))
             if not is_last:
                 rival = min(rival, self._good_enough())
-            end = self._driver.descend(
-                f"polish {i}",
-                self._whole,
-                self._ends[i].position,
-                self._settings.tolerance,
-                rival=rival,
-                settled=True,
-            )
+            end = self._descend_whole(f"polish {i}", self._ends[i].position, rival)
             self._losses[i] = np.append(self._losses[i], end.losses)
             self._polished[i] = end
+
+    def _descend_whole(self, name, position, rival=math.inf):
+        driver, tolerance = self._driver, self._settings.tolerance
+        if self._whole.can_hold:
+            return driver.descend_held(name, self._whole, position, tolerance, rival)
+        return driver.descend(name, self._whole, position, tolerance, rival=rival, settled=True)
 
     def _is_confirmed(self):
         """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""

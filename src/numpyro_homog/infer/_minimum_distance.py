@@ -19,7 +19,8 @@ from ._arguments import same_arguments
 from ._basins import BasinTable
 from ._checkpoint import Checkpoint, fingerprint
 from ._derivatives import require_derivatives
-from ._least_squares import DRAWS_PER_START, Driver, Outcome, Search
+from ._driver import Driver
+from ._least_squares import DRAWS_PER_START, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
 from ._position import position_of
 from ._problem import Problem, split_vector

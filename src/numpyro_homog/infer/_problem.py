@@ -1,8 +1,8 @@
-"""A model against data: the compiled functions of a fit, and the counters of what they cost."""
+"""A model against data: the compiled functions of a fit."""
 
 import concurrent.futures
+import copy
 import math
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,42 +14,10 @@ from .._workers import num_workers
 from ..clouds import CloudScale
 from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence, Linearization
 from ..population import Population
+from ._costs import Costs
 from ._levenberg_marquardt import Evaluation
 
 _NUM_SPLITS = 4
-
-
-class Costs:
-    """What a run has cost so far.
-
-    Attributes:
-        num_simulated: specimens simulated (one cell solve each, the tangents included).
-        num_evaluations: populations simulated.
-        compile_seconds: time spent in compiling; the rest of a run is computing.
-    """
-
-    def __init__(self):
-        self.num_simulated, self.num_evaluations, self.compile_seconds = 0, 0, 0.0
-
-    def add(self, num_simulated: int) -> None:
-        """Count one simulated population."""
-        self.num_simulated += num_simulated
-        self.num_evaluations += 1
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """The counters for a checkpoint; the clock is not part of it."""
-        return {"num_simulated": np.array(self.num_simulated), "num_evaluations": np.array(self.num_evaluations)}
-
-    def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """Go on counting from a checkpoint."""
-        self.num_simulated, self.num_evaluations = int(arrays["num_simulated"]), int(arrays["num_evaluations"])
-
-    def compiled(self, fn: Callable, *args: Any) -> jax.stages.Compiled:
-        """`fn` compiled for arguments of these shapes, on the clock of `compile_seconds`."""
-        begin = time.perf_counter()
-        compiled = jax.jit(fn).lower(*args).compile()
-        self.compile_seconds += time.perf_counter() - begin
-        return compiled
 
 
 class Data(NamedTuple):
@@ -60,11 +28,19 @@ class Data(NamedTuple):
 
 
 class Simulated(NamedTuple):
-    """Cloud of the model, (M, p), its derivative by path, (M, p, P), and that of the log weights, (M, P), or None."""
+    """Specimens with what the parameters do to them.
+
+    Attributes:
+        cloud: cloud of the model, shape (M, p).
+        tangents: its derivative by path, shape (M, p, P).
+        scores: derivative of the log weights, shape (M, P); None if all parameters act by path.
+        log_weights: log weights, shape (M,), or None: all the same.
+    """
 
     cloud: jax.Array
     tangents: jax.Array
     scores: jax.Array | None
+    log_weights: jax.Array | None = None
 
 
 class Problem:
@@ -111,26 +87,33 @@ class Problem:
         population = self.population.resize(num_specimens)
         return self.scale.cloud(population.simulate(population.from_vector(vector), rng_key)) * data.rescale
 
-    def simulate_chunk(self, vector: jax.Array, rng_key: jax.Array, number: jax.Array, data: "Data") -> "Simulated":
-        """One chunk of the population with its derivatives; traceable, one pass over the cells."""
+    def simulate_chunk(
+        self, vector: jax.Array, held_at: jax.Array, rng_key: jax.Array, number: jax.Array, data: "Data"
+    ) -> "Simulated":
+        """One chunk of the population with its derivatives; traceable, one pass over the cells.
+
+        Scored sites have the values that they draw at `held_at`, and the weights that make them those of `vector`.
+        """
         population = self.population
 
         def twice(v):
             params = population.from_vector(v)
             if population.scored:
-                values, density = population.simulate_chunk_scored(params, rng_key, number)
+                reference = population.from_vector(held_at)
+                values, density = population.simulate_chunk_scored(params, rng_key, number, held_at=reference)
             else:
                 values, density = population.simulate_chunk(params, rng_key, number), None
             cloud = self.scale.cloud(values) * data.rescale
-            return (cloud, density), cloud
+            return (cloud, density), (cloud, density)
 
-        (tangents, scores), cloud = jax.jacfwd(twice, has_aux=True)(vector)
-        return Simulated(cloud, tangents, scores)
+        (tangents, scores), (cloud, density) = jax.jacfwd(twice, has_aux=True)(vector)
+        return Simulated(cloud, tangents, scores, density)
 
     def linearize(self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array) -> Linearization:
         """The divergence from a measured cloud, linearised; traceable."""
-        cloud, tangents, scores = simulated
-        options = {} if scores is None else {"scores": scores}
+        cloud, tangents, *weights = simulated
+        names = ("scores", "log_weights")
+        options = {name: part for name, part in zip(names, weights, strict=True) if part is not None}
         return self.least_squares.linearize(cloud, tangents, measured, rng_key=divergence_key, **options)
 
     def value_and_gradient(
@@ -139,9 +122,9 @@ class Problem:
         """Value and gradient of a sum of squares on the whole population, scores included; traceable."""
         num, chunk = self.population.num_specimens, self.population.chunk_size
         numbers = jnp.arange(math.ceil(num / chunk))
-        parts = jax.lax.map(lambda number: self.simulate_chunk(vector, rng_key, number, data), numbers)
+        parts = jax.lax.map(lambda number: self.simulate_chunk(vector, vector, rng_key, number, data), numbers)
         whole = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num], parts)
-        linearization = self.linearize(whole, divergence_key, measured)
+        linearization = self.linearize(whole._replace(log_weights=None), divergence_key, measured)
         return linearization.value, 2 * linearization.gradient
 
     @property
@@ -222,8 +205,24 @@ class LeastSquares:
         if num_data is not None and num_data < problem.num_data:
             rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
             self._data = problem.data._replace(cloud=problem.data.cloud[rows])
+        self._held_at: np.ndarray | None = None
         self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
         self._num_threads = 0
+
+    @property
+    def can_hold(self) -> bool:
+        """Whether there is something to hold, and weights are understood."""
+        return bool(self.problem.population.scored) and self.problem.least_squares.takes_weights
+
+    def hold(self, position: np.ndarray) -> "LeastSquares":
+        """The same, with scored sites held at what they draw at `position`, where both agree.
+
+        Elsewhere the held specimens have weights: no label flips, and the divergence is as smooth as its derivative
+        says. Far away few weights are left, and the divergence grows by their noise.
+        """
+        other = copy.copy(self)
+        other._held_at, other._best = position, (np.inf, np.zeros(0), None)
+        return other
 
     @property
     def noise(self) -> float:
@@ -242,7 +241,7 @@ class LeastSquares:
         return evaluation
 
     def influence(self, position: np.ndarray) -> np.ndarray:
-        """Influence of each data specimen on the gradient, shape (N, P)."""
+        """Influence of each data specimen on the gradient, shape (N, P), with nothing held."""
         if not np.array_equal(self._best[1], position):
             self._best = (np.inf, np.zeros(0), None)
             self(position)
@@ -255,7 +254,9 @@ class LeastSquares:
         One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
         large as the population.
         """
-        problem, arguments = self.problem, (jnp.asarray(position), self._keys[0])
+        problem = self.problem
+        held_at = position if self._held_at is None else self._held_at
+        arguments = (jnp.asarray(position), jnp.asarray(held_at), self._keys[0])
         num_chunks = math.ceil(self.num_specimens / problem.population.chunk_size)
         program = problem.program("chunk", problem.simulate_chunk, *arguments, jnp.asarray(0), problem.data)
         self._num_threads = self._num_threads or num_workers(program)
@@ -269,13 +270,14 @@ class LeastSquares:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        return jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)[: self.num_specimens]), *parts)
+        whole = jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)[: self.num_specimens]), *parts)
+        return whole._replace(log_weights=None) if self._held_at is None else whole
 
     def _linearize(self, simulated, divergence_key, data):
         return self.problem.linearize(simulated, divergence_key, data.cloud)
 
     def _influence(self, simulated, divergence_key, data):
-        cloud, tangents, scores = simulated
+        cloud, tangents, scores, _ = simulated
         options = {} if scores is None else {"scores": scores}
         return self.problem.least_squares.influence(cloud, tangents, data.cloud, rng_key=divergence_key, **options)
 

@@ -1,6 +1,6 @@
 """Handlers that split a model into its parameters and its simulated specimens; private to the package."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -40,22 +40,6 @@ class Chunk(Messenger):
             msg["args"] = (msg["args"][0], self.indices.shape[0])
         elif msg["type"] == "control_flow":
             _enter_body(msg, lambda body: Chunk(body, self.plate, self.indices, self.throw))
-
-
-class Hold(Messenger):
-    """Hold the values of `sites`: no derivative passes through them. Stands outside of the trace."""
-
-    def __init__(self, fn: Callable | None, sites: Container[str]):
-        super().__init__(fn)
-        self.sites = sites
-
-    def process_message(self, msg):
-        if msg["type"] == "control_flow":
-            _enter_body(msg, lambda body: Hold(body, self.sites))
-
-    def postprocess_message(self, msg):
-        if msg["type"] == "sample" and msg["name"] in self.sites:
-            msg["value"] = jax.lax.stop_gradient(msg["value"])
 
 
 class StandIn(Messenger):
@@ -141,6 +125,25 @@ def in_plate(msg: dict, plate: str) -> bool:
 def specimen_axis(site: dict, plate: str) -> int:
     """Axis of the plate in the batch of a site, counted from the right."""
     return next(frame.dim for frame in site["cond_indep_stack"] if frame.name == plate)
+
+
+def density_change(before: dict, after: dict, names: Iterable[str], plate: str, num_specimens: int) -> Array:
+    """Change of the log density of each specimen at the values of some sites, from one trace to another, shape (num,).
+
+    Args:
+        before: trace that holds the values.
+        after: trace with the same values and other parameters.
+        names: the sites.
+        plate: name of the specimen plate.
+        num_specimens: its size.
+    """
+    total = jnp.zeros(num_specimens)
+    for name in names:
+        value = before[name]["value"]
+        change = after[name]["fn"].log_prob(value) - before[name]["fn"].log_prob(value)
+        change = jnp.moveaxis(change, specimen_axis(before[name], plate), 0)
+        total = total + change.reshape(num_specimens, -1).sum(1)
+    return total
 
 
 def _enter_body(msg, wrap):

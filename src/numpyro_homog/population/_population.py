@@ -17,7 +17,7 @@ from numpyro import handlers
 from ._bijection import bijection
 from ._chunks import map_chunks
 from ._inspection import inspect_model
-from ._messengers import Chunk, Hold, InnerOnly, hide_specimens, specimen_axis
+from ._messengers import Chunk, InnerOnly, density_change, hide_specimens
 
 _CHUNK_BYTES = 2**19  # of simulated values and fields in a chunk: it and its tangents stay in the cache of a core
 
@@ -176,26 +176,34 @@ class Population:
         return self._run_chunk(self._checked(params), *self._chunk(rng_key, number), throw=throw)
 
     def simulate_chunk_scored(
-        self, params: Mapping[str, Any], rng_key: Array, number: int | Array, *, throw: bool = False
+        self,
+        params: Mapping[str, Any],
+        rng_key: Array,
+        number: int | Array,
+        *,
+        held_at: Mapping[str, Any] | None = None,
+        throw: bool = False,
     ) -> tuple[dict[str, Float[Array, "specimens ..."]], Float[Array, " specimens"]]:
         """Simulate one chunk with the `scored` sites held: their parameters act on a density instead.
 
-        The values are those of `simulate_chunk`; their derivatives do not pass through the scored sites. With w_i the
-        log density of the scored sites of specimen i at the values that it has, the derivative of the mean of any
-        f over the law of the specimens is
-
-            E[ df/dtheta + f dw/dtheta ].
+        The scored sites have the values that they draw at `held_at`, through which no derivative passes. With w_i the
+        log density there of specimen i at `params`, less that at `held_at`, the mean of any f over the specimens is
+        E[exp(w) f], and its derivative E[exp(w) (df/dtheta + f dw/dtheta)].
 
         Args:
             params: constrained value of every parameter.
             rng_key: key of the simulated sites.
             number: index of the chunk, which may be traced.
+            held_at: constrained value of every parameter where the scored sites are drawn; default: `params`, and the
+                values are those of `simulate_chunk`.
             throw: raise if a cell fails.
 
         Returns:
-            Key -> values, shape (chunk_size, *event), and log densities, shape (chunk_size,).
+            Key -> values, shape (chunk_size, *event), and w, shape (chunk_size,).
         """
-        return self._run_scored(self._checked(params), *self._chunk(rng_key, number), throw=throw)
+        params = self._checked(params)
+        held_at = jax.lax.stop_gradient(params if held_at is None else self._checked(held_at))
+        return self._run_scored(params, held_at, *self._chunk(rng_key, number), throw=throw)
 
     def prior_sample(self, rng_key: Array) -> dict[str, Array]:
         """Draw the parameters from their prior; constrained values by name. Costs no solve."""
@@ -204,11 +212,7 @@ class Population:
         return site_values
 
     def constrain(self, unconstrained: Mapping[str, Array]) -> dict[str, Array]:
-        """Constrained values of the parameters from unconstrained ones, by name.
-
-        NumPyro's `biject_to`, except that a `TransformedDistribution` goes through its own transforms: what they
-        guarantee beyond its support, for example order, then holds for all unconstrained values.
-        """
+        """Constrained values of the parameters from unconstrained ones, by name; `bijection` says how."""
 
         def substitute_fn(site):
             if site["type"] == "sample" and site["name"] in unconstrained:
@@ -266,21 +270,19 @@ class Population:
         return jax.random.fold_in(rng_key, number), jnp.minimum(indices, self.num_specimens - 1)
 
     def _run_chunk(self, params, rng_key, indices, *, throw):
-        return self._compared_values(self._trace_chunk(params, rng_key, indices, throw, ()))
+        return self._compared_values(self._trace_chunk(params, rng_key, indices, throw))
 
-    def _run_scored(self, params, rng_key, indices, *, throw):
-        sites = self._trace_chunk(params, rng_key, indices, throw, self.scored)
-        total = jnp.zeros(self.chunk_size)
-        for name in self.scored:
-            density = sites[name]["fn"].log_prob(sites[name]["value"])
-            density = jnp.moveaxis(density, specimen_axis(sites[name], self.plate), 0)
-            total = total + density.reshape(self.chunk_size, -1).sum(1)
-        return self._compared_values(sites), total
+    def _run_scored(self, params, held_at, rng_key, indices, *, throw):
+        drawn = self._trace_chunk(held_at, rng_key, indices, False)
+        values = {name: drawn[name]["value"] for name in self.scored}
+        # A site takes its key before it is given its value: what follows the held ones draws as ever.
+        sites = self._trace_chunk(params | values, rng_key, indices, throw)
+        return self._compared_values(sites), density_change(drawn, sites, self.scored, self.plate, self.chunk_size)
 
-    def _trace_chunk(self, params, rng_key, indices, throw, held):
+    def _trace_chunk(self, values, rng_key, indices, throw):
         model = Chunk(handlers.seed(self._model, rng_key), self.plate, indices, throw)
-        with InnerOnly(), Hold(None, held):
-            return handlers.trace(handlers.substitute(model, data=params)).get_trace()
+        with InnerOnly():
+            return handlers.trace(handlers.substitute(model, data=values)).get_trace()
 
     def _compared_values(self, sites):
         values = {key: jnp.moveaxis(sites[key]["value"], axis, 0) for key, axis in self._axes.items()}
