@@ -21,6 +21,7 @@ from score_models import (
 import numpyro_homog as nh
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance
+from numpyro_homog.infer._levenberg_marquardt import promised_fall
 from numpyro_homog.infer._problem import LeastSquares
 from numpyro_homog.infer._progress import Progress
 
@@ -89,6 +90,35 @@ def test_the_gradient_by_score_is_that_of_large_populations(model, layered_data)
     mean, error = np.mean(errors, axis=0), np.std(errors, axis=0, ddof=1) / np.sqrt(5)
     assert abs(mean[1]) > 10 * error.max()
     assert abs(mean[0] - mean[1]) < 4 * np.linalg.norm(error) + 0.02 * abs(mean[1])  # the step is finite
+
+
+@pytest.mark.x64_only
+def test_held_labels_make_a_smooth_divergence_with_the_gradient_it_says():
+    """At the point where they are held all is as it is drawn; elsewhere differences of the divergence are its slope."""
+    level = level_of(mixtures, measured_mixtures(300), 900)
+    position = np.asarray(level.problem.population.to_vector({"share": jnp.array(0.4), "apart": jnp.array(1.5)}))
+    held = level.hold(position)
+    at, plain = held(position), level(position)
+    for found, expected in zip(at, plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    away = position + np.array([0.3, 0.1])
+    for i, unit in enumerate(np.eye(2)):
+        slope = [(held(away + h * unit).value - held(away - h * unit).value) / (2 * h) for h in (1e-3, 1e-4)]
+        np.testing.assert_allclose(slope, 2 * held(away).gradient[i], rtol=0.02)
+
+
+@pytest.mark.parametrize("num_simulated", [600, 4000])
+def test_a_fit_with_scores_ends_where_the_divergence_of_fresh_draws_is_flat(num_simulated):
+    """With and without screening. The step that is left promises less than two hundredths of the divergence."""
+    data = measured_mixtures(1000)
+    estimator = MinimumDistance(mixtures, data, DIVERGENCE)
+    fit = estimator.run(KEY, num_simulated, num_starts=1, progress=False)
+    problem = estimator._problem((num_simulated,), {})
+    _, simulation_key, divergence_key, *_ = jax.random.split(KEY, 5)
+    level = LeastSquares(problem, num_simulated, simulation_key, divergence_key)
+    end = level(fit.unconstrained)
+    assert end.value == fit.loss
+    assert promised_fall(end, np.ones(2)) <= 0.02 * end.value
 
 
 def test_a_discrete_label_is_estimated():

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-_STEP = 0.05  # of the mass of a point: where the ends of two steps count as one
+_ROUNDING = 64  # of a sum of masses, in units of the precision
 
 
 class EqualSteps:
@@ -59,10 +59,11 @@ class WeightedSteps:
         both = jnp.concatenate([self._ends_x, jnp.arange(1, num_y + 1, dtype=mass.dtype) / num_y])
         order = jnp.argsort(both)
         ends = both[order]
-        before_x = jnp.cumsum(order < num_x) - (order < num_x)
+        of_x = (order < num_x).astype(order.dtype)
+        before_x = jnp.cumsum(of_x) - of_x
         self.widths = ends - jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
         self.index_x = jnp.minimum(before_x, num_x - 1)
-        self.index_y = jnp.minimum(jnp.arange(num_x + num_y) - before_x, num_y - 1)
+        self.index_y = jnp.minimum(jnp.arange(num_x + num_y, dtype=order.dtype) - before_x, num_y - 1)
         self.mass = mass
 
     def differences(self, sorted_x, sorted_y):
@@ -73,6 +74,7 @@ class WeightedSteps:
         """As of `EqualSteps`, up to rounding."""
         num_y = sorted_y.shape[0]
         level = self._ends_x * num_y
-        first, last = jnp.ceil(level - _STEP) - 1, jnp.floor(level + _STEP)
+        same = min(_ROUNDING * float(jnp.finfo(level.dtype).eps) * num_y, 0.05)
+        first, last = jnp.ceil(level - same) - 1, jnp.floor(level + same)
         first, last = (jnp.clip(rank, 0, num_y - 1).astype(int) for rank in (first, last))
         return 0.5 * (sorted_y[first] + sorted_y[last])
