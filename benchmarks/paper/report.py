@@ -1,5 +1,6 @@
 """The rows as a table and as figures."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,7 +15,13 @@ def grouped(rows: list[dict]) -> dict[tuple, list[dict]]:
     groups = defaultdict(list)
     for row in rows:
         groups[row["experiment"], row["estimator"], row["num_specimens"]].append(row)
-    return dict(sorted(groups.items()))
+    return dict(sorted(groups.items(), key=lambda item: (_natural(item[0][0]), *item[0][1:])))
+
+
+def _natural(name: str) -> list:
+    """What a name is sorted by: words as words, numbers as numbers."""
+    parts = re.split(r"(\d+\.?\d*)", name)
+    return [float(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def rms(values) -> float:
@@ -54,7 +61,7 @@ def draw(rows: list[dict], folder: Path) -> None:
     for (experiment, _, num), group in groups.items():
         if num >= largest.get(experiment, (0, None))[0]:
             largest[experiment] = num, group
-    names = sorted(largest)
+    names = sorted(largest, key=_natural)
     for place, name in enumerate(names):
         for shift, (block, color) in zip(np.linspace(-0.25, 0.25, len(colors)), colors.items(), strict=True):
             group = [row for row in largest[name][1] if block in row["errors"]]

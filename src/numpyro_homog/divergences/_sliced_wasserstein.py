@@ -166,7 +166,8 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
                 moved = score_tangents(sorted_x, scores[order], mass)
                 gradient += score_gradient(sorted_x, moved, mass, steps.after(sorted_y))
                 tangent += moved
-                reweighting = score_noise(sorted_x, scores[order], mass, sum_groups)
+                if log_weights is None:
+                    reweighting = score_noise(sorted_x, scores[order], mass, sum_groups)
             total = sum_groups(mass[:, None] * tangent)
             mean = total / sum_groups(mass)[:, None]
             scatter = jnp.sqrt(mass)[:, None] * (tangent - mean[group]) * scatter_weight

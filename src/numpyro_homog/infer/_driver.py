@@ -20,7 +20,7 @@ from ._levenberg_marquardt import (
 from ._problem import LeastSquares
 from ._progress import Progress
 
-_MAX_HOLDS, _STILL = 6, 1e-2
+_MAX_HOLDS, _STILL = 4, 1e-2
 
 
 class Driver:
@@ -81,7 +81,7 @@ class Driver:
 
         Under common random numbers alone labels flip, and the divergence is rougher than its derivative by score says.
         """
-        losses = np.zeros(0)
+        losses, tolerance = np.zeros(0), max(tolerance, _STILL)
         for number in range(_MAX_HOLDS):
             held = level.hold(position)
             end = self.descend(f"{name} held {number}", held, position, tolerance, rival=rival, settled=True)
