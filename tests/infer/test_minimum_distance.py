@@ -11,7 +11,7 @@ from estimator_models import BOARD_TRUTH, LAMINATE_TRUTH, laminates, measured, n
 import numpyro_homog as nh
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance, MinimumDistanceResult
-from numpyro_homog.infer._problem import Costs
+from numpyro_homog.infer._costs import Costs
 
 KEY = jax.random.key(0)
 DIVERGENCE = SlicedWasserstein(12)
@@ -220,7 +220,8 @@ def test_several_keys_make_one_cloud():
 def test_a_hundred_thousand_specimens_need_no_more_memory_than_a_chunk():
     """Their noise alone would take 800 MB; the process grows by the cloud, its tangents and a chunk for each core."""
     resource = pytest.importorskip("resource")
-    from numpyro_homog.infer._problem import LeastSquares, Problem
+    from numpyro_homog.infer._level import LeastSquares
+    from numpyro_homog.infer._problem import Problem
     from numpyro_homog.population import Population
 
     num, num_noise = 100_000, 1024

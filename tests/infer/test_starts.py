@@ -11,7 +11,7 @@ from estimator_models import laminates, shifted
 import numpyro_homog as nh
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance
-from numpyro_homog.infer._problem import Costs
+from numpyro_homog.infer._costs import Costs
 
 KEY = jax.random.key(0)
 DIVERGENCE = SlicedWasserstein(12)

@@ -5,8 +5,10 @@ import math
 import numpy as np
 
 from ._checkpoint import Checkpoint
+from ._level import LeastSquares
 from ._levenberg_marquardt import (
     ABANDONED,
+    CONVERGED,
     EXHAUSTED,
     FAILED,
     RUNNING,
@@ -17,10 +19,12 @@ from ._levenberg_marquardt import (
     start_descent,
     step_descent,
 )
-from ._problem import LeastSquares
 from ._progress import Progress
 
-_MAX_HOLDS, _STILL = 4, 1e-2
+_MAX_HOLDS, _HELD_TOLERANCE = 10, 1e-4
+_STILL = 5e-3  # fall of the divergence in a round that ends the rounds
+_REACH = 0.5  # longest step of a round in typical sizes: as far as derivatives go
+_WORSE = 1.5  # rise from round to round that halves the way
 
 
 class Driver:
@@ -74,25 +78,53 @@ class Driver:
                 return descent
             descent = step_descent(descent, level, self._settings, self._scale, tolerance, floor)
 
-    def descend_held(
-        self, name: str, level: LeastSquares, position: np.ndarray, tolerance: float, rival: float
-    ) -> Descent:
-        """A descent from about a minimum with scored sites held, then held anew where it ended, until that is near.
+    def descend_held(self, name: str, level: LeastSquares, position: np.ndarray, rival: float) -> Descent:
+        """Descents on `LeastSquares.hold`, each held where the last one ended, until that is near.
 
         Under common random numbers alone labels flip, and the divergence is rougher than its derivative by score says.
         """
-        losses, tolerance = np.zeros(0), max(tolerance, _STILL)
+        losses, best = np.zeros(0), (math.inf, position)
         for number in range(_MAX_HOLDS):
-            held = level.hold(position)
-            end = self.descend(f"{name} held {number}", held, position, tolerance, rival=rival, settled=True)
-            losses, position = np.append(losses, end.losses), end.position
+            end = self._descend_once(f"{name} held {number}", level, position, rival)
+            losses = np.append(losses, end.losses)
             if end.status in (FAILED, ABANDONED):
-                return end._replace(losses=losses)
-            if is_near := end.losses[0] - end.losses[-1] <= _STILL * end.losses[-1]:
                 break
-        # Weights one: the end as any other level has it.
-        evaluation = self._evaluate(f"{name} drawn", level, position)
-        return end._replace(evaluation=evaluation, losses=losses, status=end.status if is_near else EXHAUSTED)
+            if end.losses[0] > _WORSE * best[0]:
+                # The derivative did not reach so far.
+                position = (position + best[1]) / 2
+                continue
+            best = min(best, (float(end.losses[0]), position), key=lambda pair: pair[0])
+            if number >= _MAX_HOLDS // 2 and best[0] > rival:
+                end = end._replace(status=ABANDONED)
+                break
+            step = end.position - position
+            reach = np.max(np.abs(step) / self._scale)
+            position = (position + step * min(1.0, _REACH / max(reach, _REACH))).astype(position.dtype)
+            if reach <= _REACH and end.losses[0] - end.losses[-1] <= _STILL * end.losses[-1]:
+                break
+        if end.status in (FAILED, ABANDONED):
+            return end._replace(losses=losses)
+        return end._replace(
+            position=position,
+            evaluation=self._evaluate(f"{name} drawn", level, position),
+            losses=losses,
+            status=CONVERGED if end.losses[0] - end.losses[-1] <= 10 * _STILL * end.losses[-1] else EXHAUSTED,
+        )
+
+    def _descend_once(self, name, level, position, rival):
+        """A descent on a model that is made only if the checkpoint does not know the end."""
+        saved = self._store.get(name)
+        if saved is not None:
+            return Descent.from_arrays(saved)
+        held, settings = level.hold(position), self._settings
+        end = start_descent(position, held, settings, self._scale)
+        if end.status == RUNNING and end.losses[0] - 2 * promised_fall(end.evaluation, self._scale) > rival:
+            end = end._replace(status=ABANDONED)
+        while end.status == RUNNING:
+            end = step_descent(end, held, settings, self._scale, _HELD_TOLERANCE)
+        self._store.put(**{name: end.to_arrays(), "costs": level.problem.costs.to_arrays()})
+        self._progress.update(name, float(end.losses[0]))
+        return end
 
     def _evaluate(self, name, level, position):
         saved = self._store.get(name)

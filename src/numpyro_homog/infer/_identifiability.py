@@ -11,10 +11,11 @@ from jaxtyping import Array
 from ..divergences import AbstractLeastSquaresDivergence
 from ..population import Population
 from ._identifiability_report import Identifiability, split_by_name
+from ._level import LeastSquares
 from ._levenberg_marquardt import Evaluation
 from ._minimum_distance import MinimumDistance
 from ._position import position_of
-from ._problem import LeastSquares, Problem
+from ._problem import Problem
 from ._sandwich import describe_directions, sandwich
 
 

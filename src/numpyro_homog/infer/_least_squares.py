@@ -7,8 +7,9 @@ import numpy as np
 
 from ._basins import Basin, group_by_basin
 from ._driver import Driver
+from ._level import LeastSquares
 from ._levenberg_marquardt import ABANDONED, FAILED, Descent, LevenbergMarquardt
-from ._problem import LeastSquares, Problem
+from ._problem import Problem
 
 _SCREENING_TOLERANCE = 1e-2
 _SCOUTING_TOLERANCE = 1e-3
@@ -148,10 +149,9 @@ class Search:
             self._polished[i] = end
 
     def _descend_whole(self, name, position, rival=math.inf):
-        driver, tolerance = self._driver, self._settings.tolerance
         if self._whole.can_hold:
-            return driver.descend_held(name, self._whole, position, tolerance, rival)
-        return driver.descend(name, self._whole, position, tolerance, rival=rival, settled=True)
+            return self._driver.descend_held(name, self._whole, position, rival)
+        return self._driver.descend(name, self._whole, position, self._settings.tolerance, rival=rival, settled=True)
 
     def _is_confirmed(self):
         """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""

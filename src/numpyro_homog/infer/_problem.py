@@ -1,7 +1,5 @@
 """A model against data: the compiled functions of a fit."""
 
-import concurrent.futures
-import copy
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,12 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._workers import num_workers
 from ..clouds import CloudScale
 from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence, Linearization
 from ..population import Population
 from ._costs import Costs
-from ._levenberg_marquardt import Evaluation
 
 _NUM_SPLITS = 4
 
@@ -87,27 +83,36 @@ class Problem:
         population = self.population.resize(num_specimens)
         return self.scale.cloud(population.simulate(population.from_vector(vector), rng_key)) * data.rescale
 
-    def simulate_chunk(
-        self, vector: jax.Array, held_at: jax.Array, rng_key: jax.Array, number: jax.Array, data: "Data"
-    ) -> "Simulated":
-        """One chunk of the population with its derivatives; traceable, one pass over the cells.
-
-        Scored sites have the values that they draw at `held_at`, and the weights that make them those of `vector`.
-        """
+    def simulate_chunk(self, vector: jax.Array, rng_key: jax.Array, number: jax.Array, data: "Data") -> "Simulated":
+        """One chunk of the population with its derivatives; traceable, one pass over the cells."""
         population = self.population
 
         def twice(v):
             params = population.from_vector(v)
             if population.scored:
-                reference = population.from_vector(held_at)
-                values, density = population.simulate_chunk_scored(params, rng_key, number, held_at=reference)
+                values, density = population.simulate_chunk_scored(params, rng_key, number)
             else:
                 values, density = population.simulate_chunk(params, rng_key, number), None
             cloud = self.scale.cloud(values) * data.rescale
-            return (cloud, density), (cloud, density)
+            return (cloud, density), cloud
 
-        (tangents, scores), (cloud, density) = jax.jacfwd(twice, has_aux=True)(vector)
-        return Simulated(cloud, tangents, scores, density)
+        (tangents, scores), cloud = jax.jacfwd(twice, has_aux=True)(vector)
+        return Simulated(cloud, tangents, scores)
+
+    def reweigh(self, vector: jax.Array, held_at: jax.Array, rng_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Derivative of the log weights of all specimens, (num, P), and log weights; traceable, without a solve."""
+        population, params_at = self.population, self.population.from_vector
+        num_chunks = math.ceil(population.num_specimens / population.chunk_size)
+
+        def chunk(number):
+            def twice(v):
+                density = population.simulate_chunk_scored(params_at(v), rng_key, number, held_at=params_at(held_at))[1]
+                return density, density
+
+            return jax.jacfwd(twice, has_aux=True)(vector)
+
+        scores, weights = jax.lax.map(chunk, jnp.arange(num_chunks))
+        return scores.reshape(-1, len(vector)), weights.reshape(-1)
 
     def linearize(self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array) -> Linearization:
         """The divergence from a measured cloud, linearised; traceable."""
@@ -122,9 +127,9 @@ class Problem:
         """Value and gradient of a sum of squares on the whole population, scores included; traceable."""
         num, chunk = self.population.num_specimens, self.population.chunk_size
         numbers = jnp.arange(math.ceil(num / chunk))
-        parts = jax.lax.map(lambda number: self.simulate_chunk(vector, vector, rng_key, number, data), numbers)
+        parts = jax.lax.map(lambda number: self.simulate_chunk(vector, rng_key, number, data), numbers)
         whole = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num], parts)
-        linearization = self.linearize(whole._replace(log_weights=None), divergence_key, measured)
+        linearization = self.linearize(whole, divergence_key, measured)
         return linearization.value, 2 * linearization.gradient
 
     @property
@@ -178,108 +183,6 @@ class Problem:
 
         mean = self.call("noise", splits, jax.random.split(rng_key, _NUM_SPLITS), self.data.cloud)
         return float(mean) / (1 / (num // 2) + 1 / (num - num // 2))
-
-
-class LeastSquares:
-    """The divergence of a least-squares problem on a part of the population, under common random numbers.
-
-    Args:
-        problem: the problem; its divergence has `linearize` and `influence`.
-        num_specimens: size of the part.
-        simulation_key: key of the simulated sites, held fixed.
-        divergence_key: key of the divergence, held fixed.
-        num_data: number of measured specimens that are looked at, drawn at random. Default: all of them.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        num_specimens: int,
-        simulation_key: jax.Array,
-        divergence_key: jax.Array,
-        num_data: int | None = None,
-    ):
-        self.problem, self.num_specimens = problem, num_specimens
-        self._keys = (simulation_key, divergence_key)
-        self._data = problem.data
-        if num_data is not None and num_data < problem.num_data:
-            rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
-            self._data = problem.data._replace(cloud=problem.data.cloud[rows])
-        self._held_at: np.ndarray | None = None
-        self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
-        self._num_threads = 0
-
-    @property
-    def can_hold(self) -> bool:
-        """Whether there is something to hold, and weights are understood."""
-        return bool(self.problem.population.scored) and self.problem.least_squares.takes_weights
-
-    def hold(self, position: np.ndarray) -> "LeastSquares":
-        """The same, with scored sites held at what they draw at `position`, where both agree.
-
-        Elsewhere the held specimens have weights: no label flips, and the divergence is as smooth as its derivative
-        says. Far away few weights are left, and the divergence grows by their noise.
-        """
-        other = copy.copy(self)
-        other._held_at, other._best = position, (np.inf, np.zeros(0), None)
-        return other
-
-    @property
-    def noise(self) -> float:
-        """What sampling noise adds to the divergence, in units of `Problem.sampling_noise`."""
-        return 1 / self._data.cloud.shape[0] + 1 / self.num_specimens
-
-    def __call__(self, position: np.ndarray) -> Evaluation:
-        """Linearise at an unconstrained position. One simulation of the part, tangents included."""
-        simulated = self._simulate(position)
-        linearization = self.problem.call("linearize", self._linearize, simulated, self._keys[1], self._data)
-        self.problem.costs.add(self.num_specimens)
-        evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
-        # The best point stays on the device: it is where the fit ends, and where `influence` is asked for.
-        if evaluation.value < self._best[0]:
-            self._best = (float(evaluation.value), position, simulated)
-        return evaluation
-
-    def influence(self, position: np.ndarray) -> np.ndarray:
-        """Influence of each data specimen on the gradient, shape (N, P), with nothing held."""
-        if not np.array_equal(self._best[1], position):
-            self._best = (np.inf, np.zeros(0), None)
-            self(position)
-        values = self.problem.call("influence", self._influence, self._best[2], self._keys[1], self._data)
-        return np.asarray(values, float)
-
-    def _simulate(self, position):
-        """`Simulated` specimens, chunk by chunk on all cores.
-
-        One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
-        large as the population.
-        """
-        problem = self.problem
-        held_at = position if self._held_at is None else self._held_at
-        arguments = (jnp.asarray(position), jnp.asarray(held_at), self._keys[0])
-        num_chunks = math.ceil(self.num_specimens / problem.population.chunk_size)
-        program = problem.program("chunk", problem.simulate_chunk, *arguments, jnp.asarray(0), problem.data)
-        self._num_threads = self._num_threads or num_workers(program)
-
-        def run(number):
-            return program(*arguments, jnp.asarray(number), problem.data)
-
-        with concurrent.futures.ThreadPoolExecutor(self._num_threads) as pool:
-            try:
-                parts = list(pool.map(run, range(num_chunks)))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        whole = jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)[: self.num_specimens]), *parts)
-        return whole._replace(log_weights=None) if self._held_at is None else whole
-
-    def _linearize(self, simulated, divergence_key, data):
-        return self.problem.linearize(simulated, divergence_key, data.cloud)
-
-    def _influence(self, simulated, divergence_key, data):
-        cloud, tangents, scores, _ = simulated
-        options = {} if scores is None else {"scores": scores}
-        return self.problem.least_squares.influence(cloud, tangents, data.cloud, rng_key=divergence_key, **options)
 
 
 def split_vector(vector: np.ndarray, population: Population) -> dict[str, np.ndarray]:

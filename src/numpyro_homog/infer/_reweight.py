@@ -13,8 +13,9 @@ from jaxtyping import Array
 
 from .._results import RESULTS
 from ..divergences import WeightedSlicedWasserstein
+from ._level import LeastSquares
 from ._minimum_distance import MinimumDistance
-from ._problem import LeastSquares, Problem, split_vector
+from ._problem import Problem, split_vector
 from ._result import MinimumDistanceResult
 
 _MAX_HALVINGS = 4

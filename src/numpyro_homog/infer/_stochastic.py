@@ -11,8 +11,9 @@ from ..divergences import AbstractLeastSquaresDivergence
 from ._basins import Basin, group_by_basin
 from ._checkpoint import Checkpoint
 from ._least_squares import Outcome
+from ._level import LeastSquares
 from ._levenberg_marquardt import CONVERGED, FAILED, Descent, Evaluation
-from ._problem import LeastSquares, Problem
+from ._problem import Problem
 from ._progress import Progress
 
 _WINDOW = 100
