@@ -23,8 +23,8 @@ from ._progress import Progress
 
 _MAX_HOLDS, _HELD_TOLERANCE = 10, 1e-4
 _STILL = 5e-3  # fall of the divergence in a round that ends the rounds
-_REACH = 0.5  # longest step of a round in typical sizes: as far as derivatives go
-_WORSE = 1.5  # rise from round to round that halves the way
+_REACH = 0.3  # longest step of a round in typical sizes: as far as derivatives go, until they are found not to
+_WORSE = 1.3  # rise from round to round that is no noise
 
 
 class Driver:
@@ -83,7 +83,7 @@ class Driver:
 
         Under common random numbers alone labels flip, and the divergence is rougher than its derivative by score says.
         """
-        losses, best = np.zeros(0), (math.inf, position)
+        losses, best, radius = np.zeros(0), (math.inf, position), _REACH
         for number in range(_MAX_HOLDS):
             end = self._descend_once(f"{name} held {number}", level, position, rival)
             losses = np.append(losses, end.losses)
@@ -91,7 +91,8 @@ class Driver:
                 break
             if end.losses[0] > _WORSE * best[0]:
                 # The derivative did not reach so far.
-                position = (position + best[1]) / 2
+                radius = radius / 4
+                position = (best[1] + (position - best[1]) / 4).astype(position.dtype)
                 continue
             best = min(best, (float(end.losses[0]), position), key=lambda pair: pair[0])
             if number >= _MAX_HOLDS // 2 and best[0] > rival:
@@ -99,9 +100,10 @@ class Driver:
                 break
             step = end.position - position
             reach = np.max(np.abs(step) / self._scale)
-            position = (position + step * min(1.0, _REACH / max(reach, _REACH))).astype(position.dtype)
-            if reach <= _REACH and end.losses[0] - end.losses[-1] <= _STILL * end.losses[-1]:
+            position = (position + step * min(1.0, radius / max(reach, radius))).astype(position.dtype)
+            if reach <= radius and end.losses[0] - end.losses[-1] <= _STILL * end.losses[-1]:
                 break
+            radius = min(2 * radius, _REACH)
         if end.status in (FAILED, ABANDONED):
             return end._replace(losses=losses)
         return end._replace(
