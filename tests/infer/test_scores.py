@@ -101,10 +101,11 @@ def test_held_labels_make_a_smooth_divergence_with_the_gradient_it_says():
     at, plain = held(position), level(position)
     for found, expected in zip(at[:3], plain[:3], strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
-    away = position + np.array([0.3, 0.1])
+    away, solved = position + np.array([0.3, 0.1]), level.problem.costs.num_simulated
     for i, unit in enumerate(np.eye(2)):
         slope = [(held(away + h * unit).value - held(away - h * unit).value) / (2 * h) for h in (1e-3, 1e-4)]
         np.testing.assert_allclose(slope, 2 * held(away).gradient[i], rtol=0.02)
+    assert level.problem.costs.num_simulated == solved
 
 
 @pytest.mark.parametrize("num_simulated", [600, 4000])

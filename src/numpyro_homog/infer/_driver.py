@@ -83,35 +83,31 @@ class Driver:
 
         Under common random numbers alone labels flip, and the divergence is rougher than its derivative by score says.
         """
-        losses, best, radius = np.zeros(0), (math.inf, position), _REACH
+        losses, best, radius, dtype = np.zeros(0), (math.inf, position), _REACH, position.dtype
         for number in range(_MAX_HOLDS):
-            end = self._descend_once(f"{name} held {number}", level, position, rival)
+            end = self._descend_once(f"{name} held {number}", level, position.astype(dtype), rival)
             losses = np.append(losses, end.losses)
-            if end.status in (FAILED, ABANDONED):
-                break
-            if end.losses[0] > _WORSE * best[0]:
+            if number > 0 and not end.losses[0] <= _WORSE * best[0]:
                 # The derivative did not reach so far.
-                radius = radius / 4
-                position = (best[1] + (position - best[1]) / 4).astype(position.dtype)
+                radius, position = radius / 4, best[1] + (position - best[1]) / 4
                 continue
+            lost = number >= _MAX_HOLDS // 2 and min(best[0], end.losses[0]) > rival
+            if lost or end.status in (FAILED, ABANDONED):
+                return end._replace(losses=losses, status=ABANDONED if lost else end.status)
             best = min(best, (float(end.losses[0]), position), key=lambda pair: pair[0])
-            if number >= _MAX_HOLDS // 2 and best[0] > rival:
-                end = end._replace(status=ABANDONED)
-                break
             step = end.position - position
             reach = np.max(np.abs(step) / self._scale)
-            position = (position + step * min(1.0, radius / max(reach, radius))).astype(position.dtype)
-            if reach <= radius and end.losses[0] - end.losses[-1] <= _STILL * end.losses[-1]:
+            position = position + step * min(1.0, radius / max(reach, radius))
+            if is_near := reach <= radius and end.losses[0] - end.losses[-1] <= _STILL * end.losses[-1]:
                 break
             radius = min(2 * radius, _REACH)
-        if end.status in (FAILED, ABANDONED):
-            return end._replace(losses=losses)
-        return end._replace(
-            position=position,
-            evaluation=self._evaluate(f"{name} drawn", level, position),
-            losses=losses,
-            status=CONVERGED if end.losses[0] - end.losses[-1] <= 10 * _STILL * end.losses[-1] else EXHAUSTED,
-        )
+        else:
+            is_near = reach <= radius
+            position = best[1]
+        position = position.astype(dtype)
+        evaluation = self._evaluate(f"{name} drawn", level, position)
+        status = CONVERGED if is_near else EXHAUSTED
+        return end._replace(position=position, evaluation=evaluation, losses=losses, status=status)
 
     def _descend_once(self, name, level, position, rival):
         """A descent on a model that is made only if the checkpoint does not know the end."""
