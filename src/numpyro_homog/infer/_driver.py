@@ -84,6 +84,7 @@ class Driver:
         Under common random numbers alone labels flip, and the divergence is rougher than its derivative by score says.
         """
         losses, best, radius, dtype = np.zeros(0), (math.inf, position), _REACH, position.dtype
+        is_near = is_lost = False
         for number in range(_MAX_HOLDS):
             end = self._descend_once(f"{name} held {number}", level, position.astype(dtype), rival)
             losses = np.append(losses, end.losses)
@@ -91,10 +92,11 @@ class Driver:
                 # The derivative did not reach so far.
                 radius, position = radius / 4, best[1] + (position - best[1]) / 4
                 continue
-            lost = number >= _MAX_HOLDS // 2 and min(best[0], end.losses[0]) > rival
-            if lost or end.status in (FAILED, ABANDONED):
-                return end._replace(losses=losses, status=ABANDONED if lost else end.status)
+            if end.status in (FAILED, ABANDONED):
+                return end._replace(losses=losses)
             best = min(best, (float(end.losses[0]), position), key=lambda pair: pair[0])
+            if is_lost := number >= _MAX_HOLDS // 2 and best[0] > rival:
+                break
             step = end.position - position
             reach = np.max(np.abs(step) / self._scale)
             position = position + step * min(1.0, radius / max(reach, radius))
@@ -106,7 +108,7 @@ class Driver:
             position = best[1]
         position = position.astype(dtype)
         evaluation = self._evaluate(f"{name} drawn", level, position)
-        status = CONVERGED if is_near else EXHAUSTED
+        status = ABANDONED if is_lost else CONVERGED if is_near else EXHAUSTED
         return end._replace(position=position, evaluation=evaluation, losses=losses, status=status)
 
     def _descend_once(self, name, level, position, rival):

@@ -156,7 +156,9 @@ class Search:
     def _is_confirmed(self):
         """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""
         best = min(self._polished, key=lambda i: np.nan_to_num(float(self._polished[i].evaluation.value), nan=np.inf))
-        return self._num_starts == 1 or any(best in group and len(group) > 1 for group in self._groups())
+        firsts, ends = list(self._polished), list(self._polished.values())
+        groups = [[firsts[i] for i in group] for group in group_by_basin(ends, self._floor(self._whole))]
+        return self._num_starts == 1 or any(best in group and len(group) > 1 for group in groups + self._groups())
 
     def _basins(self):
         """All ends, those on the whole population first."""
