@@ -133,7 +133,8 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
             y: cloud of the data, shape (N, p).
             rng_key: key of the directions.
             scores: derivative of the log weight of each point of x, shape (M, P); default: none.
-            log_weights: log weight of each point of x, up to a constant, shape (M,); default: all the same.
+            log_weights: log weight of each point of x, up to a constant, shape (M,); default: all the same. The points
+                count as held then: what their weights do to the quantiles is curvature, and no noise of it.
 
         Returns:
             A `Linearization`.
