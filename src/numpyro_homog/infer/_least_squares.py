@@ -149,9 +149,14 @@ class Search:
             self._polished[i] = end
 
     def _descend_whole(self, name, position, rival=math.inf):
-        if self._whole.can_hold:
-            return self._driver.descend_held(name, self._whole, position, rival)
-        return self._driver.descend(name, self._whole, position, self._settings.tolerance, rival=rival, settled=True)
+        """On the whole population: as on a part of it, and then with scored sites held, which reaches less far."""
+        level, driver = self._whole, self._driver
+        end = driver.descend(name, level, position, self._settings.tolerance, rival=rival, settled=True)
+        if not level.can_hold or end.status in (FAILED, ABANDONED):
+            return end
+        held = driver.descend_held(name, level, end.position, rival)
+        better = end if held.status in (FAILED, ABANDONED) else held
+        return better._replace(losses=np.append(end.losses, held.losses))
 
     def _is_confirmed(self):
         """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""
