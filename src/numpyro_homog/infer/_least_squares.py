@@ -8,7 +8,7 @@ import numpy as np
 from ._basins import Basin, group_by_basin
 from ._driver import Driver
 from ._level import LeastSquares
-from ._levenberg_marquardt import ABANDONED, FAILED, Descent, LevenbergMarquardt
+from ._levenberg_marquardt import ABANDONED, CONVERGED, FAILED, Descent, LevenbergMarquardt
 from ._problem import Problem
 
 _SCREENING_TOLERANCE = 1e-2
@@ -156,7 +156,9 @@ class Search:
             return end
         held = driver.descend_held(name, level, end.position, rival)
         better = end if held.status in (FAILED, ABANDONED) else held
-        return better._replace(losses=np.append(end.losses, held.losses))
+        # Rounds that do not come to rest make the end no worse.
+        status = held.status if held.status == CONVERGED else end.status
+        return better._replace(losses=np.append(end.losses, held.losses), status=status)
 
     def _is_confirmed(self):
         """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""
