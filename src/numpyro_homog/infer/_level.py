@@ -61,7 +61,7 @@ class LeastSquares:
         def linearize(vector, position, base, keys, data):
             scores, weights = (part[: self.num_specimens] for part in problem.reweigh(vector, position, keys[0]))
             cloud = base.cloud + base.tangents @ (vector - position)
-            return problem.linearize(Simulated(cloud, base.tangents, scores, weights), keys[1], data.cloud)
+            return problem.linearize(Simulated(cloud, base.tangents, scores), keys[1], data.cloud, log_weights=weights)
 
         def model(vector):
             arguments = (jnp.asarray(vector), jnp.asarray(position), base, self._keys, self._data)
@@ -121,6 +121,6 @@ class LeastSquares:
         return self.problem.linearize(simulated, divergence_key, data.cloud)
 
     def _influence(self, simulated, divergence_key, data):
-        cloud, tangents, scores, _ = simulated
+        cloud, tangents, scores = simulated
         options = {} if scores is None else {"scores": scores}
         return self.problem.least_squares.influence(cloud, tangents, data.cloud, rng_key=divergence_key, **options)

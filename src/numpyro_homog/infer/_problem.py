@@ -24,19 +24,11 @@ class Data(NamedTuple):
 
 
 class Simulated(NamedTuple):
-    """Specimens with what the parameters do to them.
-
-    Attributes:
-        cloud: cloud of the model, shape (M, p).
-        tangents: its derivative by path, shape (M, p, P).
-        scores: derivative of the log weights, shape (M, P); None if all parameters act by path.
-        log_weights: log weights, shape (M,), or None: all the same.
-    """
+    """Cloud of the model, (M, p), its derivative by path, (M, p, P), and that of the log weights, (M, P), or None."""
 
     cloud: jax.Array
     tangents: jax.Array
     scores: jax.Array | None
-    log_weights: jax.Array | None = None
 
 
 class Problem:
@@ -114,11 +106,12 @@ class Problem:
         scores, weights = jax.lax.map(chunk, jnp.arange(num_chunks))
         return scores.reshape(-1, len(vector)), weights.reshape(-1)
 
-    def linearize(self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array) -> Linearization:
-        """The divergence from a measured cloud, linearised; traceable."""
-        cloud, tangents, *weights = simulated
-        names = ("scores", "log_weights")
-        options = {name: part for name, part in zip(names, weights, strict=True) if part is not None}
+    def linearize(
+        self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array, **weights: jax.Array
+    ) -> Linearization:
+        """The divergence from a measured cloud, linearised; `weights` may be `log_weights`; traceable."""
+        cloud, tangents, scores = simulated
+        options = weights if scores is None else weights | {"scores": scores}
         return self.least_squares.linearize(cloud, tangents, measured, rng_key=divergence_key, **options)
 
     def value_and_gradient(

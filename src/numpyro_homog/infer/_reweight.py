@@ -149,7 +149,7 @@ def reweight(
 
     keys = jax.random.split(pilot_key, math.ceil(num_pilot / num_simulated))
     pilot = [_simulate(problem, fit.unconstrained, key) for key in keys]
-    cloud, tangents, scores, _ = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pilot)
+    cloud, tangents, scores = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pilot)
     if not bool(jnp.isfinite(cloud).all() & jnp.isfinite(tangents).all()):
         raise RuntimeError("A specimen of the pilot or its derivative is not finite at the first estimate.")
     weighted = WeightedSlicedWasserstein.from_pilot(
@@ -264,7 +264,7 @@ def _jacobian(weighted, cloud, tangents, scores):
 
 @eqx.filter_jit
 def _look(weighted, simulated, measured):
-    cloud, tangents, scores, _ = simulated
+    cloud, tangents, scores = simulated
     residual = weighted.features(cloud) - weighted.features(measured)
     return residual, weighted.feature_jacobian(cloud, tangents, scores), weighted.feature_influence(cloud, cloud)
 
