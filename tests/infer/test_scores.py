@@ -21,8 +21,10 @@ from score_models import (
 import numpyro_homog as nh
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance
+from numpyro_homog.infer._checkpoint import Checkpoint
+from numpyro_homog.infer._driver import Driver
 from numpyro_homog.infer._level import LeastSquares
-from numpyro_homog.infer._levenberg_marquardt import promised_fall
+from numpyro_homog.infer._levenberg_marquardt import LevenbergMarquardt, promised_fall
 from numpyro_homog.infer._progress import Progress
 
 KEY = jax.random.key(0)
@@ -108,18 +110,19 @@ def test_held_labels_make_a_smooth_divergence_with_the_gradient_it_says():
     assert level.problem.costs.num_simulated == solved
 
 
-@pytest.mark.parametrize("num_simulated", [600, 4000])
-def test_a_fit_with_scores_ends_where_the_divergence_of_fresh_draws_is_flat(num_simulated):
-    """With and without screening. The step that is left promises less than two hundredths of the divergence."""
-    data = measured_mixtures(1000)
-    estimator = MinimumDistance(mixtures, data, DIVERGENCE)
-    fit = estimator.run(KEY, num_simulated, num_starts=1, progress=False)
-    problem = estimator._problem((num_simulated,), {})
-    _, simulation_key, divergence_key, *_ = jax.random.split(KEY, 5)
-    level = LeastSquares(problem, num_simulated, simulation_key, divergence_key)
-    end = level(fit.unconstrained)
-    assert end.value == fit.loss
-    assert promised_fall(end, np.ones(2)) <= 0.02 * end.value
+@pytest.mark.parametrize("seed", range(3))
+def test_held_rounds_come_to_rest_where_fresh_draws_are_flat(seed):
+    """From far off, with one simulation a round and one more at the end."""
+    level = level_of(mixtures, measured_mixtures(1000, seed), 3000)
+    problem = level.problem
+    start = np.asarray(problem.population.to_vector({"share": jnp.array(0.5), "apart": jnp.array(2.0)}))
+    driver = Driver(LevenbergMarquardt(), np.ones(2), Checkpoint(None, "none"), Progress(show=False, total=None))
+    end = driver.descend_held("rounds", level, start, np.inf)
+    assert problem.costs.num_evaluations <= 11
+    assert end.status == "converged"
+    fresh = level(end.position)
+    assert fresh.value == end.evaluation.value < 0.2 * level(start).value
+    assert promised_fall(fresh, np.ones(2)) <= 0.02 * fresh.value
 
 
 def test_a_discrete_label_is_estimated():
