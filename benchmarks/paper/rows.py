@@ -49,7 +49,7 @@ def fit_row(experiment: str, estimator: str, data_set: int, fit: nh.MinimumDista
     Args:
         blocks: name -> (estimate, standard errors, truth).
     """
-    num_data, num_simulated = fit.stats["num_data"], fit.stats["num_simulated"]
+    num_data, num_simulated = fit.stats["num_data"], fit.stats["num_populations"] * fit.stats["num_simulated"]
     share = np.sqrt(num_simulated / (num_data + num_simulated))
     told = {name: (found, s, t) for name, (found, s, t) in blocks.items() if np.isfinite(s).all()}
     return {

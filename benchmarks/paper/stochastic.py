@@ -130,7 +130,8 @@ def fit(rows: Rows, name: str, estimator_name: str, index: int, data: np.ndarray
         return
     estimator = nh.MinimumDistance(model, {"K_measured": data.astype(np.float32)}, nh.SlicedWasserstein())
     found = estimator.run(jax.random.key(index), num_simulated, num_starts=2, progress=False)
-    truth, noise = {"alpha": ALPHA, "kappa": KAPPA}, np.sqrt(1 / len(data) + 1 / num_simulated)
+    truth, count = {"alpha": ALPHA, "kappa": KAPPA}, found.stats["num_populations"] * num_simulated
+    noise = np.sqrt(1 / len(data) + 1 / count)
     errors = predicted(f"{name}_{estimator_name}".replace(" ", "_"), model, num_simulated)
     blocks = {block: (found.params[block], noise * errors[block], value) for block, value in truth.items()}
     rows.put(fit_row(name, estimator_name, index, found, blocks))

@@ -7,8 +7,9 @@ import numpy as np
 
 from ._basins import Basin, group_by_basin
 from ._driver import Driver
+from ._held_rounds import HeldRounds
 from ._level import LeastSquares
-from ._levenberg_marquardt import ABANDONED, CONVERGED, FAILED, Descent, LevenbergMarquardt
+from ._levenberg_marquardt import ABANDONED, EXHAUSTED, FAILED, Descent, LevenbergMarquardt
 from ._problem import Problem
 
 _SCREENING_TOLERANCE = 1e-2
@@ -149,16 +150,16 @@ class Search:
             self._polished[i] = end
 
     def _descend_whole(self, name, position, rival=math.inf):
-        """On the whole population: as on a part of it, and then with scored sites held, which reaches less far."""
-        level, driver = self._whole, self._driver
-        end = driver.descend(name, level, position, self._settings.tolerance, rival=rival, settled=True)
-        if not level.can_hold or end.status in (FAILED, ABANDONED):
-            return end
-        held = driver.descend_held(name, level, end.position, rival)
-        better = end if held.status in (FAILED, ABANDONED) else held
-        # Rounds that do not come to rest make the end no worse.
-        status = held.status if held.status == CONVERGED else end.status
-        return better._replace(losses=np.append(end.losses, held.losses), status=status)
+        """On the whole population: with scored sites held, or if that does not come to rest, as on a part of it."""
+        losses = np.zeros(0)
+        if self._whole.can_hold:
+            end = HeldRounds(self._driver).run(name, self._whole, position, rival)
+            if end.status != EXHAUSTED:
+                return end
+            position, losses = end.position, end.losses
+        tolerance = self._settings.tolerance
+        end = self._driver.descend(name, self._whole, position, tolerance, rival=rival, settled=True)
+        return end._replace(losses=np.append(losses, end.losses))
 
     def _is_confirmed(self):
         """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""

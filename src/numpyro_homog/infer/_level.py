@@ -47,24 +47,30 @@ class LeastSquares:
         """Whether there is something to hold, and weights are understood."""
         return bool(self.problem.population.scored) and self.problem.least_squares.takes_weights
 
-    def hold(self, position: np.ndarray) -> Callable[[np.ndarray], Evaluation]:
+    def hold(self, position: np.ndarray, number: int | None = None) -> Callable[[np.ndarray], Evaluation]:
         """A model of the divergence about `position`, where both agree, that needs no further solve.
 
         Scored sites are held at what they draw at `position`, and at other positions the specimens have the weights of
-        their densities: no label flips. What acts by path moves the cloud along its derivative. So the model is as
-        smooth as its derivative says, and exact in what acts by score alone. Far away few weights are left, and
+        their densities: no label flips. What acts by path moves the cloud as `Problem.extrapolate` says. So the model
+        is as smooth as its derivative says, and exact in what acts by score alone. Far away few weights are left, and
         their noise raises it.
+
+        Args:
+            position: where it is made.
+            number: of another population, independent of those of other numbers; default: the one that calls draw.
         """
-        problem, base = self.problem, self._simulate(position)
+        problem, (simulation_key, divergence_key) = self.problem, self._keys
+        keys = (simulation_key if number is None else jax.random.fold_in(simulation_key, number), divergence_key)
+        base = self._simulate(position, keys[0])
         problem.costs.add(self.num_specimens)
 
         def linearize(vector, position, base, keys, data):
             scores, weights = (part[: self.num_specimens] for part in problem.reweigh(vector, position, keys[0]))
-            cloud = base.cloud + base.tangents @ (vector - position)
-            return problem.linearize(Simulated(cloud, base.tangents, scores), keys[1], data.cloud, log_weights=weights)
+            cloud, tangents = problem.extrapolate(vector, position, base)
+            return problem.linearize(Simulated(cloud, tangents, scores), keys[1], data.cloud, log_weights=weights)
 
         def model(vector):
-            arguments = (jnp.asarray(vector), jnp.asarray(position), base, self._keys, self._data)
+            arguments = (jnp.asarray(vector), jnp.asarray(position), base, keys, self._data)
             found = problem.call("held", linearize, *arguments)
             return Evaluation(*(np.asarray(part, float) for part in found))
 
@@ -94,14 +100,14 @@ class LeastSquares:
         values = self.problem.call("influence", self._influence, self._best[2], self._keys[1], self._data)
         return np.asarray(values, float)
 
-    def _simulate(self, position):
+    def _simulate(self, position, simulation_key=None):
         """`Simulated` specimens, chunk by chunk on all cores.
 
         One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
         large as the population.
         """
         problem = self.problem
-        arguments = (jnp.asarray(position), self._keys[0])
+        arguments = (jnp.asarray(position), self._keys[0] if simulation_key is None else simulation_key)
         num_chunks = math.ceil(self.num_specimens / problem.population.chunk_size)
         program = problem.program("chunk", problem.simulate_chunk, *arguments, jnp.asarray(0), problem.data)
         self._num_threads = self._num_threads or num_workers(program)

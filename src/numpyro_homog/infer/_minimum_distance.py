@@ -237,7 +237,7 @@ class MinimumDistance:
         if outcome.level is not None:
             influence = outcome.level.influence(best.position)
             eps = float(np.finfo(best.position.dtype).eps)
-            spread = sandwich(best.evaluation, influence, num_simulated, eps)
+            spread = sandwich(best.evaluation, influence, int(best.num_populations) * num_simulated, eps)
             jacobian = problem.constrain_jacobian(best.position)
             unconstrained_covariance, loss_scale = spread.covariance, spread.loss_scale
             curvature = best.evaluation.curvature - best.evaluation.curvature_noise
@@ -280,6 +280,7 @@ class MinimumDistance:
                 "screening_iterations": outcome.screening_iterations,
                 "num_data": num_data,
                 "num_simulated": num_simulated,
+                "num_populations": int(best.num_populations),
             },
             data=self._data,
             _draw=problem.constrain_many,

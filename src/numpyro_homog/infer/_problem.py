@@ -106,6 +106,28 @@ class Problem:
         scores, weights = jax.lax.map(chunk, jnp.arange(num_chunks))
         return scores.reshape(-1, len(vector)), weights.reshape(-1)
 
+    def extrapolate(self, vector: jax.Array, position: jax.Array, base: "Simulated") -> tuple[jax.Array, jax.Array]:
+        """Cloud and tangents at `vector` from those at `position`, exact to first order; traceable, without a solve.
+
+        Power laws: logarithms of what is positive are linear in the logarithms of positive parameters. Effective
+        tensors scale with the properties of the phases, and in 2D their inverses do so with the inverse properties;
+        of the extrapolations that scale, this one alone treats both alike.
+        """
+
+        def natural(v):
+            params = self.population.from_vector(v)
+            logs = (jnp.log(x) if name in self.population.positive else x for name, x in params.items())
+            return jnp.concatenate([x.reshape(-1) for x in logs])
+
+        slopes = jax.jacfwd(natural)
+        inverse = jnp.linalg.pinv(slopes(position))
+        move, turn = inverse @ (natural(vector) - natural(position)), inverse @ slopes(vector)
+        shift, tangents = base.tangents @ move, base.tangents @ turn
+        is_positive = jnp.all(base.cloud > 0, axis=0)
+        growth = jnp.where(is_positive, jnp.exp(shift / jnp.where(is_positive, base.cloud, 1)), 1)
+        cloud = jnp.where(is_positive, base.cloud * growth, base.cloud + shift)
+        return cloud, tangents * growth[..., None]
+
     def linearize(
         self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array, **weights: jax.Array
     ) -> Linearization:

@@ -43,7 +43,8 @@ class MinimumDistanceResult(eqx.Module):
             covariance; None as above.
         result: `RESULTS.successful`, or what to beware of, as advice.
         stats: costs: "iterations" (populations simulated), "solves" (specimens simulated), "seconds",
-            "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated".
+            "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated" (in a
+            population), "num_populations" (of whose estimates this one is the mean; more than one with scores).
     """
 
     params: dict[str, np.ndarray]
@@ -123,6 +124,8 @@ class MinimumDistanceResult(eqx.Module):
             f"{stats['solves']} specimens simulated in {stats['seconds']:.1f} s"
             f" ({stats['compile_seconds']:.1f} s of them compiling)",
         ]
+        if stats["num_populations"] > 1:
+            lines.append(f"mean of the estimates from {stats['num_populations']} independent populations")
         if self.scored:
             ways = [f"{name} by {' and '.join(how)}" for name, how in self.derivatives.items() if how]
             lines.append(f"derivatives: {', '.join(ways)}; scores of {', '.join(self.scored)}")

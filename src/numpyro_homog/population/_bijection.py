@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
-from numpyro.distributions import biject_to
+from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import ComposeTransform, Transform
 
 from .._compat import unwrap
@@ -24,3 +25,11 @@ def bijection(distribution: dist.Distribution) -> Transform:
     except NotImplementedError:
         return biject_to(distribution.support)
     return composed
+
+
+def is_positive(support: constraints.Constraint) -> bool:
+    """Whether every entry of every value is positive, or zero at the boundary."""
+    while isinstance(support, type(constraints.independent(constraints.real, 0))):
+        support = support.base_constraint
+    bound = getattr(support, "lower_bound", None)
+    return support is constraints.simplex or (bound is not None and bool(np.all(np.asarray(bound) >= 0)))

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 from numpyro import handlers
 
-from ._bijection import bijection
+from ._bijection import bijection, is_positive
 from ._chunks import map_chunks
 from ._inspection import inspect_model
 from ._messengers import Chunk, InnerOnly, density_change, hide_specimens
@@ -84,11 +84,9 @@ class Population:
         self.keys = tuple(keys)
         self._model = lambda: model(*args, **kwargs)
         facts = inspect_model(self._model, self.keys, plate, tuple(score))
-        self.plate = facts.plate
-        self.num_specimens = facts.num_specimens
+        self.plate, self.num_specimens = facts.plate, facts.num_specimens
         self.parameters = facts.parameters
-        self.compared = facts.compared
-        self.simulated = facts.simulated
+        self.compared, self.simulated = facts.compared, facts.simulated
         ways = facts.derivatives
         self.non_reparametrized, self.scored = ways.non_reparametrized, ways.scored
         self.without_derivative, self.derivatives = ways.without_derivative, ways.derivatives
@@ -160,9 +158,7 @@ class Population:
     def simulate_chunk(
         self, params: Mapping[str, Any], rng_key: Array, number: int | Array, *, throw: bool = False
     ) -> dict[str, Float[Array, "specimens ..."]]:
-        """Simulate one chunk: specimens number * chunk_size and following of `simulate` with the same key.
-
-        For callers that go through the population themselves, one compiled program for all chunks of all sizes.
+        """Simulate one chunk: specimens number * chunk_size and following of `simulate`; one program for all chunks.
 
         Args:
             params: constrained value of every parameter.
@@ -208,8 +204,7 @@ class Population:
     def prior_sample(self, rng_key: Array) -> dict[str, Array]:
         """Draw the parameters from their prior; constrained values by name. Costs no solve."""
         prior_key, rng_key = jax.random.split(rng_key)
-        site_values, _ = self._run_parameters(lambda model: handlers.seed(model, prior_key), rng_key)
-        return site_values
+        return self._run_parameters(lambda model: handlers.seed(model, prior_key), rng_key)[0]
 
     def constrain(self, unconstrained: Mapping[str, Array]) -> dict[str, Array]:
         """Constrained values of the parameters from unconstrained ones, by name; `bijection` says how."""
@@ -233,6 +228,13 @@ class Population:
     def from_vector(self, vector: Float[Array, "unconstrained"]) -> dict[str, Array]:
         """Constrained values by name, from the vector of unconstrained ones: the inverse of `to_vector`."""
         return self.constrain(self._unravel(vector))
+
+    @functools.cached_property
+    def positive(self) -> frozenset[str]:
+        """Names of the parameters whose prior allows no negative value."""
+        with jax.ensure_compile_time_eval():
+            priors = self._run_parameters(lambda model: handlers.seed(model, jax.random.key(0)))[1]
+            return frozenset(name for name, prior in priors.items() if is_positive(prior.support))
 
     def parameter_labels(self) -> list[str]:
         """Name of each entry of the raveled constrained parameters: ["delay[0]", "delay[1]", "noise", ...]."""
@@ -294,7 +296,4 @@ class Population:
         hidden = hide_specimens(self._model, self.plate, rng_key)
         with InnerOnly():
             wrap(hidden)()
-        return (
-            {name: hidden.values[name] for name in self.parameters},
-            {name: hidden.distributions[name] for name in self.parameters},
-        )
+        return tuple({name: found[name] for name in self.parameters} for found in (hidden.values, hidden.distributions))
