@@ -110,12 +110,12 @@ def predicted(name: str, model, num_simulated: int) -> dict[str, np.ndarray]:
     """Standard errors of one measured specimen at the truth.
 
     The standard errors of a fit call a direction undetermined that its own simulation is too small to see; here
-    populations are four times as large, and there are four of them.
+    populations are four times as large, and there are eight of them.
     """
 
     def make():
         params = {"alpha": jnp.array(ALPHA, jnp.float32), "kappa": jnp.array(KAPPA, jnp.float32)}
-        options = {"keys": ["K_measured"], "rng_key": jax.random.key(9), "num_populations": 4}
+        options = {"keys": ["K_measured"], "rng_key": jax.random.key(9), "num_populations": 8}
         report = nh.identifiability(model, params, nh.SlicedWasserstein(), 4 * num_simulated, **options)
         errors = report.standard_errors(1)
         return np.concatenate([errors["alpha"], errors["kappa"]])
