@@ -43,6 +43,12 @@ class BasinTable(tuple[Basin, ...]):
         return "\n".join(lines)
 
 
+def is_same_basin(end: Descent, position: np.ndarray, tolerance: float) -> bool:
+    """Whether the quadratic model at an end has a divergence below `tolerance` between the clouds there and here."""
+    apart = position.astype(float) - end.position
+    return bool(apart @ end.evaluation.curvature @ apart <= tolerance)
+
+
 def group_by_basin(descents: Sequence[Descent], tolerance: float) -> list[list[int]]:
     """Group descents whose ends predict clouds with a divergence below `tolerance`; least loss first.
 
@@ -54,9 +60,7 @@ def group_by_basin(descents: Sequence[Descent], tolerance: float) -> list[list[i
     groups: list[list[int]] = []
     for i in alive:
         for group in groups:
-            best = descents[group[0]]
-            apart = descents[i].position.astype(float) - best.position
-            if apart @ best.evaluation.curvature @ apart <= tolerance:
+            if is_same_basin(descents[group[0]], descents[i].position, tolerance):
                 group.append(i)
                 break
         else:

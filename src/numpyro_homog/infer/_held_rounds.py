@@ -1,10 +1,12 @@
 """Rounds of descents with the scored sites held, each on specimens of its own; their ends are averaged."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ._basins import is_same_basin
 from ._driver import Driver
 from ._level import LeastSquares
 from ._levenberg_marquardt import (
@@ -60,17 +62,26 @@ class HeldRounds:
         self._settings, self._scale = driver.settings, driver.scale
         self._store, self._progress = driver.store, driver.progress
 
-    def run(self, name: str, level: LeastSquares, position: np.ndarray, rival: float = math.inf) -> Descent:
+    def run(
+        self,
+        name: str,
+        level: LeastSquares,
+        position: np.ndarray,
+        rival: float = math.inf,
+        known: Sequence[Descent] = (),
+        floor: float = 0.0,
+    ) -> Descent:
         """All rounds from a position, until their mean is known, or until they have lost against `rival`.
 
         The descent that is returned has the loss of the level's own population at the mean of the ends, and the mean
-        curvature of the rounds.
+        curvature of the rounds. When a round ends in the basin of one of `known`, as `floor` tells basins apart, that
+        one is returned with the losses of the rounds.
         """
         rounds: list[_Round] = []
         counted: list[_Round] = []
         radius = _REACH
         for number in range(_MAX_ROUNDS):
-            found = self._round(f"{name} held {number}", level, position, number, rival)
+            found = self._round(f"{name} held {number}", level, position, number, math.inf if rounds else rival)
             best = min((one.begin.value for one in rounds), default=math.inf)
             if found.status in (FAILED, ABANDONED) and not rounds:
                 return self._descent(found.position, found.begin, [found], found.status)
@@ -79,6 +90,9 @@ class HeldRounds:
                 position, radius = rounds[-1].position + (position - rounds[-1].position) / 4, radius / 4
                 continue
             rounds.append(found)
+            for end in known:
+                if is_same_basin(end, found.end, floor):
+                    return end._replace(losses=_losses(rounds))
             best = min(best, found.begin.value)
             if len(rounds) >= _NUM_AVERAGED and best > rival:
                 return self._descent(found.position, found.begin, rounds, ABANDONED)
@@ -104,9 +118,8 @@ class HeldRounds:
         return np.max(np.abs(found.end - found.position) / self._scale)
 
     def _descent(self, position, evaluation, rounds, status, num_populations=1):
-        losses = np.array([float(one.begin.value) for one in rounds])
         descent = start_descent(position, lambda _: evaluation, self._settings, self._scale)
-        return descent._replace(losses=losses, status=status, num_populations=np.array(num_populations))
+        return descent._replace(losses=_losses(rounds), status=status, num_populations=np.array(num_populations))
 
     def _round(self, name, level, position, number, rival):
         """A round that is simulated only if the checkpoint does not know it."""
@@ -131,3 +144,7 @@ class HeldRounds:
             saved = level(position)._asdict()
             self._store.put(**{name: saved, "costs": level.problem.costs.to_arrays()})
         return Evaluation(**saved)
+
+
+def _losses(rounds):
+    return np.array([float(one.begin.value) for one in rounds])

@@ -9,7 +9,7 @@ from ._basins import Basin, group_by_basin
 from ._driver import Driver
 from ._held_rounds import HeldRounds
 from ._level import LeastSquares
-from ._levenberg_marquardt import ABANDONED, EXHAUSTED, FAILED, Descent, LevenbergMarquardt
+from ._levenberg_marquardt import ABANDONED, CONVERGED, EXHAUSTED, FAILED, Descent, LevenbergMarquardt
 from ._problem import Problem
 
 _SCREENING_TOLERANCE = 1e-2
@@ -153,7 +153,8 @@ class Search:
         """On the whole population: with scored sites held, or if that does not come to rest, as on a part of it."""
         losses = np.zeros(0)
         if self._whole.can_hold:
-            end = HeldRounds(self._driver).run(name, self._whole, position, rival)
+            known = [end for end in self._polished.values() if end.status == CONVERGED]
+            end = HeldRounds(self._driver).run(name, self._whole, position, rival, known, self._floor(self._whole))
             if end.status != EXHAUSTED:
                 return end
             position, losses = end.position, end.losses
