@@ -31,6 +31,8 @@ RULES = {
     "geometric": hom.GeometricMixing(),
     "laminate": hom.LaminateMixing(),
     "primal-dual": hom.LaminateMixing(),
+    "two grids": hom.LaminateMixing(),
+    "primal-dual, two grids": hom.LaminateMixing(),
 }
 POISSON = 0.3
 TRUTH = np.array([1.0, 5.0, 10.0, 0.1, 0.05])  # three conductivities; the delays of phases 2 and 3
@@ -38,7 +40,7 @@ NAMES = ("kappa_1", "kappa_2", "kappa_3", "delay_2", "delay_3")
 
 
 def cell_problem(elastic, shape: tuple[int, ...], tolerance: float, name: str) -> nh.CellProblem:
-    discretization = nh.PrimalDual() if name == "primal-dual" else nh.Primal()
+    discretization = nh.PrimalDual() if name.startswith("primal-dual") else nh.Primal()
     law = nh.LinearElasticity() if elastic else nh.Conductivity()
     return nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=tolerance, discretization=discretization)
 
@@ -61,9 +63,10 @@ def tensors(elastic, n, name, seeds, chunk, tolerance, derivatives):
         moduli = theta[:3]
         if elastic:
             moduli = nh.lame_from_young(moduli, jnp.full_like(moduli, POISSON))
-        field = nh.mix(
-            phases(cell.grid, theta, seeds, rule is None), moduli, rule or hom.ArithmeticMixing(), grid=cell.grid
-        )
+        fractions, chosen = phases(cell.grid, theta, seeds, rule is None), rule or hom.ArithmeticMixing()
+        if name.endswith("two grids"):
+            return nh.tensors.unique_components(nh.effective_tensor(nh.TwoGridCell(cell, chosen), (fractions, moduli)))
+        field = nh.mix(fractions, moduli, chosen, grid=cell.grid)
         return nh.tensors.unique_components(nh.effective_tensor(cell, field))
 
     theta = jnp.asarray(TRUTH, seeds.dtype)
@@ -159,6 +162,9 @@ def main():
     parser.add_argument("--kappa", type=float, nargs=3, default=[1.0, 5.0, 10.0], help="true conductivities")
     parser.add_argument("--elastic", action="store_true", help="elastic phases instead of conductors")
     parser.add_argument("--dimension", type=int, choices=(2, 3), default=2)
+    parser.add_argument(
+        "--rules", nargs="+", choices=list(RULES), help="only these; rows of others in the file are kept"
+    )
     parser.add_argument("--name", default="mixing", help="name of the results")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
@@ -167,7 +173,7 @@ def main():
     TRUTH[:3] = options.kappa
     elastic, start = options.elastic, time.perf_counter()
     plane = options.dimension == 2 and not elastic
-    rules = [rule for rule in RULES if rule != "primal-dual" or plane]
+    rules = [rule for rule in options.rules or RULES if plane or not rule.startswith("primal-dual")]
     record = {
         "machine": describe_machine(["jax", "jaxlib", "numpyro"]),
         "cells": options.cells,
@@ -179,23 +185,25 @@ def main():
     tolerance, chunk = (1e-6, 100) if plane else (1e-5, 20 if options.dimension == 2 else 5)
     reference, _ = tensors(elastic, options.reference, "sharp", seeds, chunk, tolerance, derivatives=False)
     print(f"reference n = {options.reference}: {time.perf_counter() - start:.0f} s", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{options.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     record["reference"] = f"sharp, n = {options.reference}"
-    rows = []
+    rows = json.loads(path.read_text())["rows"] if options.rules and path.exists() else []
+    rows = [row for row in rows if row["rule"] not in rules]
     for n in options.sizes:
         for name in rules:
             found = tensors(elastic, n, name, seeds, 5 * chunk, tolerance, derivatives=True)
             row = {"rule": name, "n": n, **judge(*found, reference)}
             rows.append(row)
             print(
-                f"{name:11s} {n:3d}  cell {row['single_cell_error']:.1e}  trace {100 * row['trace_bias']:+.2f} %  "
+                f"{name:22s} {n:3d}  cell {row['single_cell_error']:.1e}  trace {100 * row['trace_bias']:+.2f} %  "
                 f"kappa {100 * row['kappa_bias']:.2f} +- {100 * row['kappa_bias_error']:.2f} %  "
                 f"delays {100 * row['delays_bias']:.2f} +- {100 * row['delays_bias_error']:.2f} %  "
                 + " ".join(f"{value:.4g}" for value in row["implied"].values()),
                 flush=True,
             )
             record |= {"seconds": time.perf_counter() - start, "rows": rows}
-            (options.out / f"{options.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+            path.write_text(json.dumps(record, indent=1) + "\n")
     if plane:
         draw(rows, options.out / f"{options.name}.png")
 

@@ -55,6 +55,11 @@ CELLS = {
     "UniformFlux": CellCase(
         nh.CellProblem(GRID, nh.Conductivity(), nh.UniformFlux(), tolerance=1e-8), positive(2, 6, 6)
     ),
+    "TwoGridCell": CellCase(
+        nh.TwoGridCell(nh.CellProblem(GRID, nh.Conductivity(), nh.Periodic(), tolerance=1e-8)),
+        lambda key: (jax.random.dirichlet(key, jnp.ones(3), (2, 6, 6)), positive(2, 3)(key)),
+        lambda field, s: (field[0], s * field[1]),
+    ),
     "LinearElasticity": CellCase(
         nh.CellProblem(GRID, nh.LinearElasticity(), nh.Periodic(), tolerance=1e-8),
         lambda key: (positive(2, 6, 6)(key), positive(2, 6, 6)(jax.random.fold_in(key, 1))),

@@ -20,7 +20,7 @@ TOP_LEVEL = {
     "solve_cell", "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "Mesh", "load_mesh",
     "Multigrid", "ReferenceMedium",
-    "EffectiveBounds", "Primal", "PrimalDual", "effective_bounds",
+    "EffectiveBounds", "Primal", "PrimalDual", "TwoGridCell", "effective_bounds",
     "UniformSimplex", "VoronoiPhases",
     "Identifiability", "identifiability", "plot_identifiability",
     "LogEuclidean", "ReweightedFit", "WeightedSlicedWasserstein", "reweight",

@@ -39,6 +39,7 @@ from .homogenization import Periodic as Periodic
 from .homogenization import Primal as Primal
 from .homogenization import PrimalDual as PrimalDual
 from .homogenization import ReferenceMedium as ReferenceMedium
+from .homogenization import TwoGridCell as TwoGridCell
 from .homogenization import UniformFlux as UniformFlux
 from .homogenization import effective_bounds as effective_bounds
 from .homogenization import effective_tensor as effective_tensor

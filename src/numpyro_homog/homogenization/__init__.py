@@ -42,3 +42,4 @@ from ._primal_dual import PrimalDual as PrimalDual
 from ._solution import CellSolution as CellSolution
 from ._solution import solve_cell as solve_cell
 from ._tensor_map import TensorMapLaw as TensorMapLaw
+from ._two_grids import TwoGridCell as TwoGridCell

@@ -1,0 +1,98 @@
+"""A cell solved on two grids, extrapolated."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..grids import Grid
+from ._cell import CellProblem
+from ._effective import AbstractCell
+from ._mixing import AbstractMixingRule, LaminateMixing, mix
+
+
+class TwoGridCell(AbstractCell):
+    """A cell on its grid and on one twice as coarse, extrapolated: K = K_h + (K_h - K_2h) / 3.
+
+    The fractions of a coarse voxel are the means of those of its voxels. If the error is of second order in the voxel
+    size, as it is for smooth coefficients and nearly so for laminate voxels with `PrimalDual()`, the leading part of it
+    cancels; what that does to recovered parameters is measured in docs/accuracy.md. The tensor bounds nothing.
+
+    The field is a pair `(phases, kappa)` with the arguments of `mix`: fractions of shape (*batch, *grid, J), and the
+    property of each phase, shape (*batch, J), or a pair of such arrays in elasticity.
+
+    Args:
+        cell: the cell on the fine grid, voxels in even number along each axis.
+        rule: mixing rule of both grids.
+
+    Raises:
+        TypeError: if `cell` is no `CellProblem` on a `Grid`, or `rule` no mixing rule.
+        ValueError: if the grid has an odd number of voxels along an axis.
+
+    Costs a solve on each grid, five quarters of one in two dimensions, nine eighths in three; first derivatives none.
+
+    Example:
+        >>> cell = nh.CellProblem(grid, nh.Conductivity(), nh.Periodic(), discretization=nh.PrimalDual())
+        >>> nh.homogenize("K_eff", nh.TwoGridCell(cell), (phases, kappa))
+
+    References:
+        Richardson, Phil. Trans. R. Soc. A 210 (1911) 307.
+    """
+
+    cell: CellProblem
+    coarse: CellProblem
+    rule: AbstractMixingRule
+
+    def __init__(self, cell, rule=LaminateMixing()):  # noqa: B008  (immutable)
+        if not isinstance(cell, CellProblem) or not isinstance(cell.grid, Grid):
+            raise TypeError(f"TwoGridCell(cell) expects a CellProblem on a Grid; got {cell!r}.")
+        if not isinstance(rule, AbstractMixingRule):
+            raise TypeError(f"rule must be a mixing rule such as LaminateMixing(); got {rule!r}.")
+        if any(n % 2 for n in cell.grid.shape):
+            raise ValueError(
+                f"Two voxels become one: their number must be even along each axis; got {cell.grid.shape}."
+            )
+        self.cell, self.rule = cell, rule
+        self.coarse = CellProblem(
+            Grid(tuple(n // 2 for n in cell.grid.shape), cell.grid.lengths),
+            cell.law,
+            cell.boundary,
+            tolerance=cell.tolerance,
+            max_iterations=cell.max_iterations,
+            discretization=cell.discretization,
+            preconditioner=cell.preconditioner,
+        )
+
+    def compute_effective(
+        self, field: PyTree, *, throw: bool = True, progress: bool = False
+    ) -> Float[Array, "*batch d d"]:
+        if not isinstance(field, tuple) or len(field) != 2:
+            raise ValueError("TwoGridCell expects the pair (phases, kappa): fractions (*batch, *grid, J), properties.")
+        phases, kappa = jnp.asarray(field[0]), field[1]
+        fine, coarse = (
+            cell.compute_effective(mixed, throw=throw, progress=progress)
+            for cell, mixed in zip((self.cell, self.coarse), _mixed(self, phases, kappa), strict=True)
+        )
+        return _positive(fine + (fine - coarse) / 3, throw)
+
+
+@eqx.filter_jit
+def _mixed(cell, phases, kappa):
+    """Fields on both grids. Traced, so that bad properties are left to the solver, which knows what `throw` wants."""
+    fine, coarse = cell.cell.grid, cell.coarse.grid
+    field = mix(phases, kappa, cell.rule, grid=fine)
+    return field, mix(_coarsened(phases, fine), kappa, cell.rule, grid=coarse)
+
+
+def _coarsened(phases, grid):
+    """Means over blocks of two voxels along each axis; `mix` has checked the shape."""
+    batch, num_phases = phases.shape[: -1 - grid.ndim], phases.shape[-1]
+    blocks = phases.reshape(*batch, *(size for n in grid.shape for size in (n // 2, 2)), num_phases)
+    return blocks.mean(tuple(len(batch) + 1 + 2 * axis for axis in range(grid.ndim)))
+
+
+def _positive(tensors, throw):
+    bad = jnp.linalg.eigvalsh(jax.lax.stop_gradient(tensors))[..., 0] <= 0
+    if throw:
+        return eqx.error_if(tensors, bad, "The grid is too coarse: its extrapolated tensor is not positive definite.")
+    return jnp.where(bad[..., None, None], jnp.nan, tensors)
