@@ -133,7 +133,7 @@ def judge(components, tangents, reference, num_parts=4):
 
 
 def draw(rows, path):
-    fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
     columns = (
         ("single_cell_error", "error of single cells"),
         ("kappa_bias", "bias of conductivities"),
@@ -150,7 +150,7 @@ def draw(rows, path):
         ax.minorticks_off()
         ax.set(xlabel="voxels per edge n", ylabel=f"{title} (%)")
         ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=8, fontsize=8)
     fig.savefig(path, dpi=130)
 
 
