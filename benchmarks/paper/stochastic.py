@@ -157,12 +157,12 @@ def run_independent(rows: Rows, num_data_sets: int, quick: bool) -> None:
     for index in range(num_data_sets):
         data = np.asarray(nh.tensors.unique_components(independent(index, num, seeds, fine)))
         fit(rows, "6.1", "sliced Wasserstein", index, data, make_model(coarse, seeds), 2 * num)
-    data = np.asarray(nh.tensors.unique_components(independent(0, num, seeds, fine)))
-    fit_with_network(rows, data, coarse, seeds, quick)
     if not quick:
         data = np.asarray(nh.tensors.unique_components(independent(0, num, 100, 64)))
         for count, label in ((1, "one realisation"), (10, "mean of ten realisations")):
             fit(rows, "6.1 of 100 grains", label, 0, data, make_model(32, 100, num_realizations=count), num)
+    data = np.asarray(nh.tensors.unique_components(independent(0, num, seeds, fine)))
+    fit_with_network(rows, data, coarse, seeds, quick)
 
 
 def run_one_specimen(rows: Rows, num_data_sets: int, quick: bool) -> None:

@@ -19,6 +19,7 @@ import numpyro_homog as nh
 NUM_REALIZATIONS = 10
 NUM_FIRST, NUM_ADDED, NUM_ROUNDS = 250, 50, 45  # evaluations of the mean tensor: 2500 in all
 STEPS, NETWORK_STEPS, LAST_STEPS, BATCH = 200, 1000, 1000, 1000
+NUM_PROJECTIONS = 16  # fresh ones in every step
 JITTER = 0.1  # of log conductivities at new pairs; three times as much at the first ones
 
 
@@ -75,7 +76,7 @@ def descend(data: np.ndarray, evaluate: Callable, rng_key: jax.Array, sizes: Siz
     quarters = optax.exponential_decay(1e-2, total // 4, 0.5, staircase=True)
     theta_adam, network_adam = optax.adam(quarters), optax.adam(1e-3)
     theta_state, network_state = theta_adam.init(theta), network_adam.init(params)
-    divergence = nh.SlicedWasserstein()
+    divergence = nh.SlicedWasserstein(NUM_PROJECTIONS)
 
     @eqx.filter_jit
     def move(theta, state, params, keys):
