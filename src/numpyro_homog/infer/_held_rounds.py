@@ -34,7 +34,6 @@ class _Round(NamedTuple):
     position: np.ndarray
     begin: Evaluation
     end: np.ndarray
-    loss: np.ndarray
     status: str
 
     def to_arrays(self):
@@ -44,7 +43,7 @@ class _Round(NamedTuple):
     @classmethod
     def from_arrays(cls, arrays):
         begin = Evaluation(*(arrays[f"begin.{name}"] for name in Evaluation._fields))
-        return cls(arrays["position"], begin, arrays["end"], arrays["loss"], str(arrays["status"]))
+        return cls(arrays["position"], begin, arrays["end"], str(arrays["status"]))
 
 
 class HeldRounds:
@@ -133,7 +132,7 @@ class HeldRounds:
             descent = descent._replace(status=ABANDONED)
         while descent.status == RUNNING:
             descent = step_descent(descent, model, settings, self._scale, _TOLERANCE)
-        found = _Round(position, begin, descent.position, descent.evaluation.value, descent.status)
+        found = _Round(position, begin, descent.position, descent.status)
         self._store.put(**{name: found.to_arrays(), "costs": level.problem.costs.to_arrays()})
         self._progress.update(name, float(begin.value))
         return found
