@@ -21,6 +21,7 @@ from score_models import (
 import numpyro_homog as nh
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance
+from numpyro_homog.infer._basins import is_same_basin
 from numpyro_homog.infer._checkpoint import Checkpoint
 from numpyro_homog.infer._driver import Driver
 from numpyro_homog.infer._held_rounds import HeldRounds
@@ -112,10 +113,10 @@ def test_held_labels_make_a_smooth_divergence_with_the_gradient_it_says():
     assert level.problem.costs.num_simulated == solved
 
 
-def rounds_from(start, level):
+def rounds_from(start, level, **options):
     """The end of held rounds, with the settings of a fit."""
     driver = Driver(LevenbergMarquardt(), np.ones(2), Checkpoint(None, "none"), Progress(show=False, total=None))
-    return HeldRounds(driver).run("rounds", level, start)
+    return HeldRounds(driver).run("rounds", level, start, **options)
 
 
 def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
@@ -143,6 +144,27 @@ def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
         share = (1 / num) / (1 / 1000 + 1 / num)
         scores.append((end.position - expected.position) / np.sqrt(share * np.diag(spread)))
     assert 0.3 < np.mean(np.square(scores)) < 2.2
+
+
+def test_rounds_from_afar_join_a_basin_that_is_known_and_give_up_against_a_better_one():
+    level = level_of(mixtures, measured_mixtures(1000), 2000)
+    costs, to_vector = level.problem.costs, level.problem.population.to_vector
+    near, far = (
+        np.asarray(to_vector({"share": jnp.array(share), "apart": jnp.array(apart)}))
+        for share, apart in ((0.35, 1.6), (0.95, 8.0))
+    )
+    end = rounds_from(near, level)
+    again = rounds_from(far, level)
+    assert again.status == "converged"
+    floor = 2 * float(end.evaluation.value)
+    assert is_same_basin(end, again.position, floor)
+    before = costs.num_evaluations
+    joined = rounds_from(far, level, known=[end], floor=floor)
+    assert joined.position is end.position
+    assert len(joined.losses) < len(again.losses)
+    assert costs.num_evaluations - before < 6
+    lost = rounds_from(near, level, rival=0.1 * float(end.evaluation.value))
+    assert lost.status == "abandoned"
 
 
 def test_a_discrete_label_is_estimated():
