@@ -313,12 +313,14 @@ def test_estimates_by_path_and_by_score_agree(seed):
         for name, limit in (("alpha", 0.1), ("kappa", 0.03)):
             truth = np.asarray(LAYERED_TRUTH[name])
             assert np.linalg.norm(fit.params[name] - truth) < limit * np.linalg.norm(truth)
+    noise = [1 / (20_000 * fit.stats["num_populations"]) for fit in (path, score)]
     for name in path.params:
-        # The same data and noise: what differs is the Jacobian.
+        # The same data; what differs are the Jacobian and the simulation, of one population here and of six there.
+        spread = [fit.standard_errors[name] / np.sqrt(1e-4 + n) for fit, n in zip((path, score), noise, strict=True)]
         apart = np.abs(path.params[name] - score.params[name])
-        assert (apart < 0.5 * path.standard_errors[name]).all()
-        errors = [np.linalg.norm(fit.standard_errors[name]) for fit in (path, score)]
-        np.testing.assert_allclose(*errors, rtol=0.3)  # single entries have their own error, of a fifth
+        assert (apart < 4 * spread[0] * np.sqrt(sum(noise))).all()
+        # Single entries have their own error, of a fifth.
+        np.testing.assert_allclose(*map(np.linalg.norm, spread), rtol=0.4)
 
 
 POLYCRYSTAL_VALUES = {"alpha": POLYCRYSTAL_TRUTH["alpha"], "log_kappa": jnp.log(POLYCRYSTAL_TRUTH["kappa"])}
