@@ -77,6 +77,26 @@ def test_what_scales_is_scaled_exactly_and_the_rest_has_errors_of_second_order()
     assert 3.5 < errors[0] / errors[1] < 4.5
 
 
+@pytest.mark.x64_only
+def test_what_is_small_by_chance_stays_finite_and_its_tangent_is_that_of_the_cloud():
+    """y = z + shift with z down to 1e-6: no power law."""
+
+    def model(num_specimens):
+        shift = numpyro.sample("shift", dist.Normal(0.0, 1.0))
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.LogUniform(1e-6, 1.0))
+            numpyro.deterministic("y", z + shift)
+
+    problem, level = problem_of(model, {"y": ()})
+    base = level._simulate(np.zeros(1))
+    scale = float(base.tangents.max())
+    cloud, tangents = (np.asarray(part) for part in problem.extrapolate(jnp.full(1, 0.1), jnp.zeros(1), base))
+    assert (cloud > 0).all()
+    assert cloud.max() < 10 * scale
+    ends = [problem.extrapolate(jnp.full(1, 0.1 + h), jnp.zeros(1), base)[0] for h in (1e-7, -1e-7)]
+    np.testing.assert_allclose((ends[0] - ends[1]) / 2e-7, tangents[..., 0], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("prior", "is_positive"),
     [

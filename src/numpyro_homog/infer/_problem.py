@@ -14,6 +14,7 @@ from ..population import Population
 from ._costs import Costs
 
 _NUM_SPLITS = 4
+_MAX_LOG_GROWTH = 2.0
 
 
 class Data(NamedTuple):
@@ -124,9 +125,12 @@ class Problem:
         move, turn = inverse @ (natural(vector) - natural(position)), inverse @ slopes(vector)
         shift, tangents = base.tangents @ move, base.tangents @ turn
         is_positive = jnp.all(base.cloud > 0, axis=0)
-        growth = jnp.where(is_positive, jnp.exp(shift / jnp.where(is_positive, base.cloud, 1)), 1)
+        relative = shift / jnp.where(is_positive, base.cloud, 1)
+        # What is small by chance is no power law: beyond this growth a straight line goes on.
+        slope = jnp.exp(jnp.minimum(relative, _MAX_LOG_GROWTH))
+        growth = slope * (1 + jnp.maximum(relative - _MAX_LOG_GROWTH, 0))
         cloud = jnp.where(is_positive, base.cloud * growth, base.cloud + shift)
-        return cloud, tangents * growth[..., None]
+        return cloud, tangents * jnp.where(is_positive, slope, 1)[..., None]
 
     def linearize(
         self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array, **weights: jax.Array
