@@ -18,6 +18,7 @@ KAPPA = np.array([1.0, 5.0, 10.0])
 NUM_SEEDS = 400
 NOISE = 0.02
 RANGE = 10  # correlation length of the fractions in widths of a sub-specimen, and their spacing
+UNKNOWN = {"alpha": np.full(3, np.inf), "kappa": np.full(3, np.inf)}
 SIDE = 32  # sub-specimens along each axis
 
 
@@ -126,14 +127,15 @@ def predicted(name: str, model, num_simulated: int) -> dict[str, np.ndarray]:
 
 
 def fit(rows: Rows, name: str, estimator_name: str, index: int, data: np.ndarray, model, num_simulated: int) -> None:
-    """One row: alpha by its score, kappa by its path."""
+    """One row: alpha by its score, kappa by its path; the floor is that of a right model."""
     if rows.has(name, estimator_name, len(data), index):
         return
     estimator = nh.MinimumDistance(model, {"K_measured": data.astype(np.float32)}, nh.SlicedWasserstein())
     found = estimator.run(jax.random.key(index), num_simulated, num_starts=2, progress=False)
     truth, count = {"alpha": ALPHA, "kappa": KAPPA}, found.stats["num_populations"] * num_simulated
     noise = np.sqrt(1 / len(data) + 1 / count)
-    errors = predicted(f"{name}_{estimator_name}".replace(" ", "_"), model, num_simulated)
+    is_right = estimator_name == "sliced Wasserstein"
+    errors = predicted(f"{name}_{estimator_name}".replace(" ", "_"), model, num_simulated) if is_right else UNKNOWN
     blocks = {block: (found.params[block], noise * errors[block], value) for block, value in truth.items()}
     rows.put(fit_row(name, estimator_name, index, found, blocks))
 
@@ -158,9 +160,9 @@ def run_independent(rows: Rows, num_data_sets: int, quick: bool) -> None:
         data = np.asarray(nh.tensors.unique_components(independent(index, num, seeds, fine)))
         fit(rows, "6.1", "sliced Wasserstein", index, data, make_model(coarse, seeds), 2 * num)
     if not quick:
-        data = np.asarray(nh.tensors.unique_components(independent(0, num, 100, 64)))
+        data = np.asarray(nh.tensors.unique_components(independent(0, num, 100, 64)))[:500]
         for count, label in ((1, "one realisation"), (10, "mean of ten realisations")):
-            fit(rows, "6.1 of 100 grains", label, 0, data, make_model(32, 100, num_realizations=count), num)
+            fit(rows, "6.1 of 100 grains", label, 0, data, make_model(32, 100, num_realizations=count), 2 * len(data))
     data = np.asarray(nh.tensors.unique_components(independent(0, num, seeds, fine)))
     fit_with_network(rows, data, coarse, seeds, quick)
 
