@@ -49,6 +49,9 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+MOST = 300.0  # percent, in the figure; what is above is not determined
+
+
 def draw(rows: list[dict], folder: Path) -> None:
     """Errors against their floors, by experiment; convergence in 1D; the sweep over gamma."""
     import matplotlib.pyplot as plt
@@ -66,12 +69,14 @@ def draw(rows: list[dict], folder: Path) -> None:
         for shift, (block, color) in zip(np.linspace(-0.25, 0.25, len(colors)), colors.items(), strict=True):
             group = [row for row in largest[name][1] if block in row["errors"]]
             errors = [100 * row["errors"][block] for row in group]
-            axes[0].semilogy([place + shift] * len(errors), errors, "o", ms=4, color=color, alpha=0.6)
+            axes[0].semilogy([place + shift] * len(errors), np.minimum(errors, MOST), "o", ms=4, color=color, alpha=0.6)
             floors = [100 * row["floor"][block] for row in group if np.isfinite(row["floor"].get(block, np.nan))]
             if floors:
-                axes[0].semilogy(place + shift, np.median(floors), "_", ms=16, color=color)
+                axes[0].semilogy(place + shift, min(np.median(floors), MOST), "_", ms=16, color=color)
     axes[0].set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
-    axes[0].set(ylabel="relative error (%)", title="data sets (dots) and floors (bars)")
+    for block, color in colors.items():
+        axes[0].semilogy([], [], "o", ms=4, color=color, label=block)
+    axes[0].set(ylabel="relative error (%)", title=f"data sets (dots) and floors (bars), at most {MOST:.0f} %")
     for block in ("alpha", "kappa"):
         for estimator, style in (("sliced Wasserstein", "o-"), ("exact likelihood", "s--")):
             found = {num: rms([100 * row["errors"][block] for row in group if block in row["errors"]])
@@ -86,7 +91,8 @@ def draw(rows: list[dict], folder: Path) -> None:
             }
             axes[2].loglog(list(found), list(found.values()), "o-", color=colors[part], label=part)
     axes[1].set(xlabel="specimens N", ylabel="RMS relative error (%)", title="4.3, gamma = 1")
-    axes[2].set(xlabel="gamma", ylabel="RMS relative error (%)", title="4.3, N = 10,000")
+    axes[2].set(xlabel="gamma", ylabel="RMS relative error (%)", title="4.3, N = 10,000", ylim=(None, MOST))
+    axes[0].legend(fontsize=8, ncols=2, loc="lower right")
     for axis in axes[1:]:
         if axis.lines:
             axis.legend(fontsize=8)
