@@ -4,6 +4,8 @@ Every rule at every resolution sees the same seeds as the reference, sharp cells
 Writes benchmarks/results/mixing.json and mixing.png; docs/accuracy.md explains and quotes them, and those of
 --name mixing_contrast_100 --kappa 1 20 100 --cells 1500 --sizes 16 32 64 and of
 
+    --name mixing_reversed --kappa 10 5 1 --cells 1500 --sizes 24 32 --rules primal-dual "two grids"
+        "primal-dual, two grids"
     --name mixing_elastic --elastic --cells 1000 --sizes 16 32 --reference 128
     --name mixing_space --dimension 3 --cells 300 --sizes 8 16 24 --reference 96
 

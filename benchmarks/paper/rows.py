@@ -60,8 +60,6 @@ def fit_row(experiment: str, estimator: str, data_set: int, fit: nh.MinimumDista
         "errors": {name: relative_error(found, truth) for name, (found, _, truth) in blocks.items()},
         "floor": {name: float(share * np.linalg.norm(s) / np.linalg.norm(t)) for name, (_, s, t) in told.items()},
         "z": {name: ((np.asarray(found) - t) / s).ravel().tolist() for name, (found, s, t) in told.items()},
-        "loss": fit.loss,
-        "noise_floor": fit.noise_floor,
         "solves": int(fit.stats["solves"]),
         "seconds": fit.stats["seconds"] - fit.stats["compile_seconds"],
         "compile_seconds": fit.stats["compile_seconds"],

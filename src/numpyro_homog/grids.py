@@ -69,3 +69,19 @@ class Grid(eqx.Module):
             for n, h in zip(self.shape, self.spacing, strict=True)
         ]
         return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def block_means(fractions, factors: tuple[int, ...]):
+    """Means over blocks of voxels, of a NumPy or JAX array; `factors` divide the grid.
+
+    Args:
+        fractions: shape (*batch, *grid, J).
+        factors: voxels per block along each grid axis.
+
+    Returns:
+        Array of shape (*batch, *grid / factors, J).
+    """
+    first = fractions.ndim - 1 - len(factors)
+    split = [size for n, f in zip(fractions.shape[first:-1], factors, strict=True) for size in (n // f, f)]
+    blocks = fractions.reshape(*fractions.shape[:first], *split, fractions.shape[-1])
+    return blocks.mean(axis=tuple(first + 1 + 2 * i for i in range(len(factors))))

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import numpyro_homog as nh
@@ -89,9 +91,6 @@ def test_it_is_a_site_of_a_model():
     cell = nh.TwoGridCell(cell_of(6, tolerance=1e-4))
 
     def model(num_specimens):
-        import numpyro
-        import numpyro.distributions as dist
-
         kappa = numpyro.sample("kappa", dist.LogNormal(0.0, 0.5).expand([3]).to_event(1))
         with numpyro.plate("specimens", num_specimens):
             phases = numpyro.sample("phases", nh.LaguerreTessellation(cell.cell.grid, jnp.zeros(3)))

@@ -1,11 +1,13 @@
 """A cell solved on two grids, extrapolated."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..grids import Grid
+from ..grids import Grid, block_means
 from ._cell import CellProblem
 from ._effective import AbstractCell
 from ._mixing import AbstractMixingRule, LaminateMixing, mix
@@ -53,15 +55,8 @@ class TwoGridCell(AbstractCell):
                 f"Two voxels become one: their number must be even along each axis; got {cell.grid.shape}."
             )
         self.cell, self.rule = cell, rule
-        self.coarse = CellProblem(
-            Grid(tuple(n // 2 for n in cell.grid.shape), cell.grid.lengths),
-            cell.law,
-            cell.boundary,
-            tolerance=cell.tolerance,
-            max_iterations=cell.max_iterations,
-            discretization=cell.discretization,
-            preconditioner=cell.preconditioner,
-        )
+        coarse = Grid(tuple(n // 2 for n in cell.grid.shape), cell.grid.lengths)
+        self.coarse = dataclasses.replace(cell, grid=coarse)
 
     def compute_effective(
         self, field: PyTree, *, throw: bool = True, progress: bool = False
@@ -81,14 +76,7 @@ def _mixed(cell, phases, kappa):
     """Fields on both grids. Traced, so that bad properties are left to the solver, which knows what `throw` wants."""
     fine, coarse = cell.cell.grid, cell.coarse.grid
     field = mix(phases, kappa, cell.rule, grid=fine)
-    return field, mix(_coarsened(phases, fine), kappa, cell.rule, grid=coarse)
-
-
-def _coarsened(phases, grid):
-    """Means over blocks of two voxels along each axis; `mix` has checked the shape."""
-    batch, num_phases = phases.shape[: -1 - grid.ndim], phases.shape[-1]
-    blocks = phases.reshape(*batch, *(size for n in grid.shape for size in (n // 2, 2)), num_phases)
-    return blocks.mean(tuple(len(batch) + 1 + 2 * axis for axis in range(grid.ndim)))
+    return field, mix(block_means(phases, (2,) * fine.ndim), kappa, cell.rule, grid=coarse)
 
 
 def _positive(tensors, throw):

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from ..grids import block_means
+
 
 def segment(
     values: Real[np.ndarray, "*grid"], thresholds: float | int | Sequence[float | int]
@@ -103,5 +105,4 @@ def coarsen(
             f"factor must divide the grid {shape} along each axis; got {factor}. Crop the image first, for example "
             "values[: n // factor * factor]."
         )
-    split = [size for n, f in zip(shape, factors, strict=True) for size in (n // f, f)]
-    return fractions.reshape(*split, fractions.shape[-1]).mean(axis=tuple(range(1, 2 * len(shape), 2)))
+    return block_means(fractions, factors)
