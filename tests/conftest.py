@@ -5,6 +5,7 @@ while a test runs, except where NumPyro's own code takes part. CONTRIBUTING.md s
 """
 
 import contextlib
+import gc
 import os
 from pathlib import Path
 
@@ -49,6 +50,23 @@ def pytest_runtest_protocol(item, nextitem):
             stack.enter_context(jax.numpy_dtype_promotion("strict"))
             stack.enter_context(jax.numpy_rank_promotion("raise"))
         return (yield)
+
+
+def count_maps(path: str = "/proc/self/maps") -> int:
+    """Number of memory maps of this process; 0 where the system does not tell."""
+    try:
+        return Path(path).read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room_for_programs():
+    """Each compiled program takes some memory maps; Linux allows 65,530, and beyond it the compiler crashes."""
+    yield
+    if count_maps() > 30_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_collection_modifyitems(items):
