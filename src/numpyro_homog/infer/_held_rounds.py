@@ -26,9 +26,8 @@ from ._levenberg_marquardt import (
 _NUM_TOGETHER, _MAX_ROUNDS = 6, 16
 _REACH = 1.0  # longest step of a round in typical sizes: as far as extrapolation goes, until it is found not to
 _ABOVE = 3.0  # times the least loss or the floor: what a good round may begin with; sampling alone makes as much
-CLOSE = 4.0  # times the floor: near enough for another population
 _TOLERANCE = 1e-4
-_PATIENCE, _FALLS = 2, 0.8  # rounds without a fall of the loss below this fraction, until an approach is over
+_PATIENCE, _FALLS = 2, 0.8  # rounds without a fall of the loss below this fraction: nothing more is to come
 
 
 class _Round(NamedTuple):
@@ -88,7 +87,7 @@ class HeldRounds:
             for end in known:
                 if is_same_basin(end, found.end, floor):
                     return end._replace(losses=_losses(rounds))
-            if len(rounds) >= _NUM_TOGETHER and _losses(rounds).min() > rival:
+            if len(rounds) >= _NUM_TOGETHER and _has_stalled(rounds) and _losses(rounds).min() > rival:
                 return self._descent(found.position, found.begin, rounds, ABANDONED)
             counted = self._good(rounds, floor)
             if len(counted) == _NUM_TOGETHER:
@@ -112,7 +111,7 @@ class HeldRounds:
         return self._descent(descent.position, evaluation, rounds, status, len(counted))
 
     def approach(self, name: str, level: LeastSquares, position: np.ndarray, floor: float) -> Descent:
-        """Rounds from a position until one begins near the `floor` of the divergence, or until it falls no more.
+        """Rounds from a position until one begins at the `floor` of the divergence, or until it falls no more.
 
         The descent that is returned is at the beginning of the best round.
         """
@@ -121,9 +120,7 @@ class HeldRounds:
         for found in self._walk(name, level, position, floor):
             rounds.append(found)
             status = found.status if found.status == FAILED else EXHAUSTED
-            values = _losses(rounds)
-            has_stalled = len(rounds) > _PATIENCE and values[-_PATIENCE:].min() > _FALLS * values[:-_PATIENCE].min()
-            if values[-1] <= CLOSE * floor or has_stalled:
+            if found.begin.value <= floor or _has_stalled(rounds):
                 status = CONVERGED
                 break
         best = min(rounds, key=lambda one: float(one.begin.value))
@@ -179,6 +176,11 @@ class HeldRounds:
         while descent.status == RUNNING:
             descent = step_descent(descent, model, self._settings, self._scale, _TOLERANCE)
         return descent
+
+
+def _has_stalled(rounds):
+    values = _losses(rounds)
+    return len(values) > _PATIENCE and values[-_PATIENCE:].min() > _FALLS * values[:-_PATIENCE].min()
 
 
 def _losses(rounds):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._basins import Basin, group_by_basin
 from ._driver import Driver
-from ._held_rounds import CLOSE, HeldRounds
+from ._held_rounds import HeldRounds
 from ._level import LeastSquares
 from ._levenberg_marquardt import ABANDONED, CONVERGED, EXHAUSTED, FAILED, Descent, LevenbergMarquardt
 from ._problem import Problem
@@ -16,6 +16,7 @@ _SCREENING_TOLERANCE = 1e-2
 _SCOUTING_TOLERANCE = 1e-3
 DRAWS_PER_START = 4
 _DATA_PER_SPECIMEN = 4
+_CLOSE = 4.0
 _SATISFYING = 3.0
 
 
@@ -113,7 +114,7 @@ class Search:
         draws = self._draws[DRAWS_PER_START * first : DRAWS_PER_START * last]
         losses, positions = [np.zeros(0)] * self._num_starts, list(draws[: self._num_starts])
         if self._part.num_specimens >= 4 * self._few.num_specimens:
-            close = CLOSE * self._floor(self._few)
+            close = _CLOSE * self._floor(self._few)
             positions = self._driver.best_of(f"draws {number}", self._few, draws, self._num_starts)
             scouts = [
                 self._driver.descend(f"scout {first + i}", self._few, position, _SCOUTING_TOLERANCE, floor=close)
@@ -143,7 +144,7 @@ class Search:
             return
         limit = _rival(self._ends, self._floor(self._part))
         if self._part.can_hold:
-            limit = max(limit, CLOSE * self._floor(self._part))  # where approaches end
+            limit = max(limit, _CLOSE * self._floor(self._part))  # few specimens cannot tell which is better
         fresh = [group[0] for group in self._groups() if not set(group) & set(self._polished)]
         chosen = [i for i in fresh if self._ends[i].evaluation.value <= limit]
         for i in chosen[: self._settings.max_polished]:
