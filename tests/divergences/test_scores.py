@@ -85,11 +85,6 @@ def test_equal_weights_are_none(num_y, eps):
     found = DIVERGENCE.linearize(x, tangents, y, rng_key=KEY, scores=scores, log_weights=jnp.full(40, 3.0))
     for part, expected in zip(found[:3], plain[:3], strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e4 * eps, atol=1e4 * eps)
-    influence, expected = (
-        DIVERGENCE.influence(x, tangents, y, rng_key=KEY, scores=scores, **options)
-        for options in ({"log_weights": jnp.full(40, 3.0)}, {})
-    )
-    np.testing.assert_allclose(influence, expected, rtol=1e4 * eps, atol=1e4 * eps)
 
 
 @pytest.mark.slow
@@ -109,21 +104,11 @@ def test_importance_weights_give_the_law_they_stand_for():
         drawn = 0.4 + 0.9 * jax.random.normal(jax.random.fold_in(key, 1), (20_000, 1))
         tangents = jnp.stack([jnp.ones_like(z), (drawn - 0.4) / 0.9], axis=-1)
         path = DIVERGENCE.linearize(drawn, tangents, y, rng_key=key)
-        influences = (
-            DIVERGENCE.influence(z, no_tangents(z, 2), y, rng_key=key, scores=scores, log_weights=w),
-            DIVERGENCE.influence(drawn, tangents, y, rng_key=key),
-        )
-        found.append(
-            [
-                (e.value, e.gradient, e.curvature - e.curvature_noise, i.T @ i / len(i))
-                for e, i in zip((weighted, path), influences, strict=True)
-            ]
-        )
-    weighted, path = ([np.mean([f[i][j] for f in found], axis=0) for j in range(4)] for i in range(2))
+        found.append([(e.value, e.gradient, e.curvature - e.curvature_noise) for e in (weighted, path)])
+    weighted, path = ([np.mean([f[i][j] for f in found], axis=0) for j in range(3)] for i in range(2))
     np.testing.assert_allclose(weighted[0], path[0], rtol=0.1)
     np.testing.assert_allclose(weighted[1], path[1], atol=0.03)
     np.testing.assert_allclose(weighted[2], path[2], atol=0.1)
-    np.testing.assert_allclose(weighted[3], path[3], atol=0.15)
 
 
 def test_a_constant_score_changes_nothing(eps):

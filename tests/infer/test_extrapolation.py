@@ -30,7 +30,7 @@ def problem_of(model, events):
 def moved(problem, level, begin, end):
     """Cloud and tangents extrapolated, and simulated, at `end`."""
     vectors = [problem.population.to_vector(jax.tree.map(jnp.asarray, params)) for params in (begin, end)]
-    base, there = (level.simulate(np.asarray(vector), KEY) for vector in vectors)
+    base, there = (level._simulate(np.asarray(vector)) for vector in vectors)
     return problem.extrapolate(vectors[1], vectors[0], base), (there.cloud, there.tangents)
 
 
@@ -88,7 +88,7 @@ def test_what_is_small_by_chance_stays_finite_and_its_tangent_is_that_of_the_clo
             numpyro.deterministic("y", z + shift)
 
     problem, level = problem_of(model, {"y": ()})
-    base = level.simulate(np.zeros(1), KEY)
+    base = level._simulate(np.zeros(1))
     scale = float(base.tangents.max())
     cloud, tangents = (np.asarray(part) for part in problem.extrapolate(jnp.full(1, 0.1), jnp.zeros(1), base))
     assert (cloud > 0).all()

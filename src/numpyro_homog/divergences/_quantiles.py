@@ -22,11 +22,11 @@ class EqualSteps:
         self.widths = (ends - starts) / (num_x * num_y)
         self.index_x, self.index_y = starts // num_y, starts // num_x
         self.mass = np.full(num_x, 1 / num_x)
-        self._num_x, self._num_y = num_x, num_y
+        self._equal = num_x == num_y
 
     def differences(self, sorted_x, sorted_y):
         """Quantiles of x less those of y on each interval."""
-        if self._num_x == self._num_y:
+        if self._equal:
             return sorted_x - sorted_y
         return sorted_x[self.index_x] - sorted_y[self.index_y]
 
@@ -37,13 +37,9 @@ class EqualSteps:
 
     def after(self, sorted_y):
         """Quantile of y where each point of x ends; where one of y ends there too, the middle of both, shape (M,)."""
-        num_x, num_y = self._num_x, self._num_y
+        num_x, num_y = len(self.mass), sorted_y.shape[0]
         level = np.arange(1, num_x + 1) * num_y
         return 0.5 * (sorted_y[-(-level // num_x) - 1] + sorted_y[np.minimum(level // num_x, num_y - 1)])
-
-    def between(self):
-        """Rank of the point of x at each level where one point of y ends and the next begins, shape (N - 1,)."""
-        return np.arange(1, self._num_y) * self._num_x // self._num_y
 
 
 class WeightedSteps:
@@ -69,7 +65,6 @@ class WeightedSteps:
         self.index_x = jnp.minimum(before_x, num_x - 1)
         self.index_y = jnp.minimum(jnp.arange(num_x + num_y, dtype=order.dtype) - before_x, num_y - 1)
         self.mass = mass
-        self._num_y = num_y
 
     def differences(self, sorted_x, sorted_y):
         """As of `EqualSteps`."""
@@ -77,17 +72,9 @@ class WeightedSteps:
 
     def after(self, sorted_y):
         """As of `EqualSteps`, up to rounding."""
-        level, same = self._ends_x * self._num_y, self._same()
+        num_y = sorted_y.shape[0]
+        level = self._ends_x * num_y
+        same = min(_ROUNDING * float(jnp.finfo(level.dtype).eps) * num_y, 0.05)
         first, last = jnp.ceil(level - same) - 1, jnp.floor(level + same)
-        num_y = self._num_y
         first, last = (jnp.clip(rank, 0, num_y - 1).astype(int) for rank in (first, last))
         return 0.5 * (sorted_y[first] + sorted_y[last])
-
-    def between(self):
-        """As of `EqualSteps`, up to rounding."""
-        level = jnp.arange(1, self._num_y, dtype=self.mass.dtype) + self._same()
-        return jnp.minimum(jnp.searchsorted(self._ends_x * self._num_y, level), self.mass.shape[0] - 1)
-
-    def _same(self):
-        """Ends that differ by less are the same, in units of the steps of y."""
-        return min(_ROUNDING * float(jnp.finfo(self.mass.dtype).eps) * self._num_y, 0.05)

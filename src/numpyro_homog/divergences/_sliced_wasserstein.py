@@ -201,7 +201,6 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         *,
         rng_key: PRNGKeyArray,
         scores: Float[Array, "..."] | None = None,
-        log_weights: Float[Array, "..."] | None = None,
     ) -> Float[Array, "N P"]:
         """Influence of each data point on the gradient, shape (N, P), mean zero.
 
@@ -210,18 +209,16 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         """
         y = _check(x, y)
         num_x, num_y = x.shape[0], y.shape[0]
-        equal = EqualSteps(num_x, num_y)
-        weights = jnp.full_like(x[:, 0], 1 / num_x) if log_weights is None else jax.nn.softmax(log_weights)
+        between = np.arange(1, num_y) * num_x // num_y
 
         def add_slice(total, direction):
             projected = y @ direction
             order = jnp.argsort(projected)
             order_x = jnp.argsort(x @ direction)
             tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order_x]
-            mass = weights[order_x]
             if scores is not None:
+                mass = jnp.full_like(tangent[:, 0], 1 / num_x)
                 tangent += score_tangents((x @ direction)[order_x], scores[order_x], mass)
-            between = (equal if log_weights is None else WeightedSteps(mass, num_y)).between()
             steps = tangent[between] * jnp.diff(projected[order])[:, None]
             integral = jnp.concatenate([jnp.zeros_like(steps, shape=(1, steps.shape[1])), jnp.cumsum(steps, axis=0)])
             return total.at[order].add(integral), None

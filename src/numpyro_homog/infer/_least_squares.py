@@ -125,12 +125,8 @@ class Search:
         if self._part.num_specimens < self._whole.num_specimens:
             tolerance = max(tolerance, _SCREENING_TOLERANCE)
         for i, position in enumerate(positions):
-            if self._part.can_hold:
-                floor = self._floor(self._part)
-                end = HeldRounds(self._driver).approach(f"start {first + i}", self._part, position, floor)
-            else:
-                rival = _rival(self._ends, self._floor(self._part))
-                end = self._driver.descend(f"start {first + i}", self._part, position, tolerance, rival=rival)
+            rival = _rival(self._ends, self._floor(self._part))
+            end = self._driver.descend(f"start {first + i}", self._part, position, tolerance, rival=rival)
             self._ends.append(end)
             self._losses.append(np.append(losses[i], end.losses))
 
@@ -143,8 +139,6 @@ class Search:
             self._whole, self._polished = self._part, dict(enumerate(self._ends))
             return
         limit = _rival(self._ends, self._floor(self._part))
-        if self._part.can_hold:
-            limit = max(limit, _CLOSE * self._floor(self._part))  # few specimens cannot tell which is better
         fresh = [group[0] for group in self._groups() if not set(group) & set(self._polished)]
         chosen = [i for i in fresh if self._ends[i].evaluation.value <= limit]
         for i in chosen[: self._settings.max_polished]:

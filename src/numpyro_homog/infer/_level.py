@@ -34,13 +34,12 @@ class LeastSquares:
         num_data: int | None = None,
     ):
         self.problem, self.num_specimens = problem, num_specimens
-        self._simulation_key, self.divergence_key = simulation_key, divergence_key
-        self.data = problem.data
+        self._keys = (simulation_key, divergence_key)
+        self._data = problem.data
         if num_data is not None and num_data < problem.num_data:
             rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
-            self.data = problem.data._replace(cloud=problem.data.cloud[rows])
+            self._data = problem.data._replace(cloud=problem.data.cloud[rows])
         self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
-        self._kept: dict[bytes, Callable[[np.ndarray], np.ndarray]] = {}
         self._num_threads = 0
 
     @property
@@ -48,23 +47,44 @@ class LeastSquares:
         """Whether there is something to hold, and weights are understood."""
         return bool(self.problem.population.scored) and self.problem.least_squares.takes_weights
 
-    def key_of(self, number: int | None) -> jax.Array:
-        """Key of another population, independent of those of other numbers; None is the one that calls draw."""
-        return self._simulation_key if number is None else jax.random.fold_in(self._simulation_key, number)
+    def hold(self, position: np.ndarray, number: int | None = None) -> Callable[[np.ndarray], Evaluation]:
+        """A model of the divergence about `position`, where both agree, that needs no further solve.
 
-    def keep(self, position: np.ndarray, influence: Callable[[np.ndarray], np.ndarray]) -> None:
-        """`influence` at this position is then that of another population."""
-        self._kept[position.tobytes()] = influence
+        Scored sites are held at what they draw at `position`, and at other positions the specimens have the weights of
+        their densities: no label flips. What acts by path moves the cloud as `Problem.extrapolate` says. So the model
+        is as smooth as its derivative says, and exact in what acts by score alone. Far away few weights are left, and
+        their noise raises it.
+
+        Args:
+            position: where it is made.
+            number: of another population, independent of those of other numbers; default: the one that calls draw.
+        """
+        problem, (simulation_key, divergence_key) = self.problem, self._keys
+        keys = (simulation_key if number is None else jax.random.fold_in(simulation_key, number), divergence_key)
+        base = self._simulate(position, keys[0])
+        problem.costs.add(self.num_specimens)
+
+        def linearize(vector, position, base, keys, data):
+            scores, weights = (part[: self.num_specimens] for part in problem.reweigh(vector, position, keys[0]))
+            cloud, tangents = problem.extrapolate(vector, position, base)
+            return problem.linearize(Simulated(cloud, tangents, scores), keys[1], data.cloud, log_weights=weights)
+
+        def model(vector):
+            arguments = (jnp.asarray(vector), jnp.asarray(position), base, keys, self._data)
+            found = problem.call("held", linearize, *arguments)
+            return Evaluation(*(np.asarray(part, float) for part in found))
+
+        return model
 
     @property
     def noise(self) -> float:
         """What sampling noise adds to the divergence, in units of `Problem.sampling_noise`."""
-        return 1 / self.data.cloud.shape[0] + 1 / self.num_specimens
+        return 1 / self._data.cloud.shape[0] + 1 / self.num_specimens
 
     def __call__(self, position: np.ndarray) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
-        simulated = self.simulate(position, self._simulation_key)
-        linearization = self.problem.call("linearize", self._linearize, simulated, self.divergence_key, self.data)
+        simulated = self._simulate(position)
+        linearization = self.problem.call("linearize", self._linearize, simulated, self._keys[1], self._data)
         self.problem.costs.add(self.num_specimens)
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
         # The best point stays on the device: it is where the fit ends, and where `influence` is asked for.
@@ -74,22 +94,20 @@ class LeastSquares:
 
     def influence(self, position: np.ndarray) -> np.ndarray:
         """Influence of each data specimen on the gradient, shape (N, P)."""
-        if position.tobytes() in self._kept:
-            return self._kept[position.tobytes()](position)
         if not np.array_equal(self._best[1], position):
             self._best = (np.inf, np.zeros(0), None)
             self(position)
-        values = self.problem.call("influence", self._influence, self._best[2], self.divergence_key, self.data)
+        values = self.problem.call("influence", self._influence, self._best[2], self._keys[1], self._data)
         return np.asarray(values, float)
 
-    def simulate(self, position: np.ndarray, simulation_key: jax.Array) -> Simulated:
-        """Specimens, chunk by chunk on all cores.
+    def _simulate(self, position, simulation_key=None):
+        """`Simulated` specimens, chunk by chunk on all cores.
 
         One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
         large as the population.
         """
         problem = self.problem
-        arguments = (jnp.asarray(position), simulation_key)
+        arguments = (jnp.asarray(position), self._keys[0] if simulation_key is None else simulation_key)
         num_chunks = math.ceil(self.num_specimens / problem.population.chunk_size)
         program = problem.program("chunk", problem.simulate_chunk, *arguments, jnp.asarray(0), problem.data)
         self._num_threads = self._num_threads or num_workers(program)

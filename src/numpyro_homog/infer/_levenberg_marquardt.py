@@ -76,7 +76,7 @@ class Descent(NamedTuple):
     losses: np.ndarray
     num_evaluations: np.ndarray
     status: str
-    num_populations: np.ndarray = np.array(1)  # that the loss is of
+    num_populations: np.ndarray = np.array(1)  # that the position is a mean of
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as a flat dictionary of arrays, without pickles."""

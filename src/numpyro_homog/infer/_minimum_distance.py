@@ -267,7 +267,7 @@ class MinimumDistance:
             curvature=curvature,
             undetermined=undetermined,
             loss=float(best.evaluation.value),
-            noise_floor=noise * (1 / num_data + 1 / (int(best.num_populations) * num_simulated)),
+            noise_floor=noise * (1 / num_data + 1 / num_simulated),
             losses=losses,
             basins=BasinTable(outcome.basins),
             loss_scale=loss_scale,

@@ -32,8 +32,8 @@ class MinimumDistanceResult(eqx.Module):
             simulation noise taken off; None as above. The Gibbs posterior exp(-w D) has about the precision 2 w H.
         undetermined: directions of parameter space that the data do not determine, in words.
         loss: divergence at the estimate.
-        noise_floor: divergence that sampling alone makes at the truth: two clouds from the law of the data, as many
-            points as were measured and as the last descent saw simulated.
+        noise_floor: divergence that sampling alone makes at the truth: two clouds of these sizes from the law of the
+            data.
         losses: divergence after each iteration of each start, shape (num_starts, num_iterations), NaN-padded; more rows
             if there was more than one round of starts. The
             first `stats["screening_iterations"]` entries of a row are those of parts of the population (first few
@@ -44,7 +44,7 @@ class MinimumDistanceResult(eqx.Module):
         result: `RESULTS.successful`, or what to beware of, as advice.
         stats: costs: "iterations" (populations simulated), "solves" (specimens simulated), "seconds",
             "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated" (in a
-            population), "num_populations" (that the last descent saw together; more than one with scores).
+            population), "num_populations" (of whose estimates this one is the mean; more than one with scores).
     """
 
     params: dict[str, np.ndarray]
@@ -125,7 +125,7 @@ class MinimumDistanceResult(eqx.Module):
             f" ({stats['compile_seconds']:.1f} s of them compiling)",
         ]
         if stats["num_populations"] > 1:
-            lines.append(f"the last descent saw {stats['num_populations']} independent populations together")
+            lines.append(f"mean of the estimates from {stats['num_populations']} independent populations")
         if self.scored:
             ways = [f"{name} by {' and '.join(how)}" for name, how in self.derivatives.items() if how]
             lines.append(f"derivatives: {', '.join(ways)}; scores of {', '.join(self.scored)}")

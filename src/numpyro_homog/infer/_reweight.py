@@ -252,7 +252,7 @@ def _j_statistic(values, vectors, ridge, residual, jacobian, noise):
 
 def _simulate(problem: Problem, position, key):
     level = LeastSquares(problem, problem.population.num_specimens, key, key)
-    simulated = level.simulate(position, key)
+    simulated = level._simulate(position)
     problem.costs.add(level.num_specimens)
     return simulated
 
