@@ -23,8 +23,8 @@ class RESULTS(lx.RESULTS):
         " of LevenbergMarquardt (or `num_steps` with an optax optimizer), and look at `losses`."
     )
     undetermined = (
-        "The data do not tell all parameters: the divergence does not change along the directions in `undetermined`,"
-        " where standard errors are infinite and the estimate is where the start left it. Fix a parameter (`handlers."
-        "substitute`), write the model with fewer, measure another quantity, or simulate more specimens if the effect"
-        " is drowned in simulation noise."
+        "The data do not tell all parameters: along what `undetermined` lists the divergence does not change, or so"
+        " little that the prior is the narrower one. Standard errors are infinite there, and the estimate is where the"
+        " start left it or ran away. Fix a parameter (`handlers.substitute`), write the model with fewer, measure"
+        " another quantity, or simulate more specimens if the effect is drowned in simulation noise."
     )

@@ -202,6 +202,34 @@ def test_parameters_that_the_data_cannot_tell_apart_are_named():
     assert "undetermined" in fit.to_arviz(num_draws=10).posterior.attrs
 
 
+def location(prior):
+    def model(num_specimens):
+        shift = numpyro.sample("shift", prior)
+        spread = numpyro.sample("spread", dist.LogNormal(0.0, 0.5))
+        with numpyro.plate("specimens", num_specimens):
+            numpyro.sample("y", dist.Normal(shift, spread))
+
+    return model
+
+
+@pytest.mark.parametrize(
+    ("prior", "undetermined"),
+    [
+        pytest.param(dist.Normal(1.0, 1.0), (), id="data tell more than the prior"),
+        pytest.param(dist.Normal(1.0, 0.05), ("shift (its prior is narrower)",), id="fewer than the prior"),
+        pytest.param(dist.Uniform(0.0, 0.2), ("shift (its prior is narrower)",), id="run to the end of its support"),
+    ],
+)
+def test_a_parameter_that_its_prior_knows_better_is_named(prior, undetermined):
+    """A hundred specimens of N(1, 1) tell the mean to .14 with as many simulated ones."""
+    y = 1.0 + jax.random.normal(jax.random.key(3), (100,))
+    fit = MinimumDistance(location(prior), {"y": y}, DIVERGENCE).run(KEY, 100, num_starts=1, progress=False)
+    assert fit.undetermined == undetermined
+    assert fit.result == (nh.RESULTS.undetermined if undetermined else nh.RESULTS.successful)
+    assert np.isinf(fit.standard_errors["shift"]) == bool(undetermined)
+    assert 0 < fit.standard_errors["spread"] < 0.3
+
+
 @pytest.mark.slow
 def test_several_keys_make_one_cloud():
     def model(num_specimens):

@@ -23,10 +23,10 @@ from ._driver import Driver
 from ._least_squares import DRAWS_PER_START, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
 from ._position import position_of
-from ._problem import Problem, split_vector
+from ._problem import Problem
 from ._progress import Progress
 from ._result import MinimumDistanceResult
-from ._sandwich import describe_directions, sandwich
+from ._standard_errors import standard_errors
 from ._stochastic import GradientTransformation, StochasticSettings, fit_stochastic
 
 _NUM_PRIOR_DRAWS = 64
@@ -175,7 +175,7 @@ class MinimumDistance:
         rounds = self.optimizer.max_rounds if isinstance(self.optimizer, LevenbergMarquardt) else 1
         num_draws = rounds * num_starts * DRAWS_PER_START
         prior = np.array(problem.prior_vectors(prior_key, max(num_draws, _NUM_PRIOR_DRAWS)))
-        spread = _spread(prior)
+        drawn, spread = prior[:_NUM_PRIOR_DRAWS].copy(), _spread(prior)
         for i, start in enumerate(starts):
             prior[i : num_starts * DRAWS_PER_START : num_starts] = position_of(problem.population, start)
         settings = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
@@ -212,7 +212,7 @@ class MinimumDistance:
             raise KeyboardInterrupt(
                 f"Interrupted. The state is in {checkpoint}: repeat the same call to resume, or remove the file."
             ) from None
-        return self._result(problem, outcome, noise, begin)
+        return self._result(problem, outcome, drawn, noise, begin)
 
     def _problem(self, args, kwargs):
         if self._cache and not has_handlers():
@@ -228,49 +228,32 @@ class MinimumDistance:
         self._cache[:] = [] if has_handlers() else [(args, kwargs, problem)]
         return problem
 
-    def _result(self, problem: Problem, outcome: Outcome, noise: float, begin: float) -> MinimumDistanceResult:
+    def _result(
+        self, problem: Problem, outcome: Outcome, prior: np.ndarray, noise: float, begin: float
+    ) -> MinimumDistanceResult:
         population, best = problem.population, outcome.best
         num_data, num_simulated = self.scale.num_specimens, population.num_specimens
         params = problem.constrain(best.position)
-        errors = covariance = unconstrained_covariance = curvature = loss_scale = None
-        undetermined: tuple[str, ...] = ()
-        if outcome.level is not None:
-            influence = outcome.level.influence(best.position)
-            eps = float(np.finfo(best.position.dtype).eps)
-            spread = sandwich(best.evaluation, influence, int(best.num_populations) * num_simulated, eps)
-            jacobian = problem.constrain_jacobian(best.position)
-            unconstrained_covariance, loss_scale = spread.covariance, spread.loss_scale
-            curvature = best.evaluation.curvature - best.evaluation.curvature_noise
-            covariance = jacobian @ unconstrained_covariance @ jacobian.T
-            loose = jacobian @ spread.undetermined
-            undetermined = describe_directions(loose, problem.labels)
-            size = np.abs(loose) / np.maximum(np.linalg.norm(loose, axis=0), 1e-300)
-            flat = np.where((size > 1e-2).any(axis=1), np.inf, np.sqrt(np.maximum(np.diag(covariance), 0)))
-            errors = split_vector(flat, population)
+        precision = standard_errors(problem, outcome, prior)
         result: Any = RESULTS.successful
         if best.status != CONVERGED:
             result = RESULTS.fit_not_converged
-        if undetermined:
+        if precision.undetermined:
             result = RESULTS.undetermined
         losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
         for row, values in zip(losses, outcome.losses, strict=True):
             row[: len(values)] = values
         return MinimumDistanceResult(
             params=params,
-            standard_errors=errors,
-            covariance=covariance,
             labels=tuple(problem.labels),
             derivatives=population.derivatives,
             scored=population.scored,
             unconstrained=best.position,
-            unconstrained_covariance=unconstrained_covariance,
-            curvature=curvature,
-            undetermined=undetermined,
             loss=float(best.evaluation.value),
             noise_floor=noise * (1 / num_data + 1 / num_simulated),
             losses=losses,
             basins=BasinTable(outcome.basins),
-            loss_scale=loss_scale,
+            **precision._asdict(),
             result=result,
             stats={
                 "iterations": problem.costs.num_evaluations,

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._results import RESULTS
 from ._basins import BasinTable
+from ._standard_errors import normal_draws
 
 if TYPE_CHECKING:
     import arviz
@@ -30,7 +31,8 @@ class MinimumDistanceResult(eqx.Module):
         unconstrained_covariance: sandwich covariance there, shape (P, P); None as above.
         curvature: Gauss-Newton matrix H of the divergence there, shape (P, P), with D about loss + step' H step, the
             simulation noise taken off; None as above. The Gibbs posterior exp(-w D) has about the precision 2 w H.
-        undetermined: directions of parameter space that the data do not determine, in words.
+        undetermined: directions of parameter space that the data do not determine, in words, and parameters whose
+            sampling distribution is wider than their prior.
         loss: divergence at the estimate.
         noise_floor: divergence that sampling alone makes at the truth: two clouds of these sizes from the law of the
             data.
@@ -87,10 +89,8 @@ class MinimumDistanceResult(eqx.Module):
 
         if self.unconstrained_covariance is None:
             raise ValueError("This fit has no standard errors (its divergence is no sum of squares): nothing to draw.")
-        noise = np.random.default_rng(0).standard_normal((num_draws, len(self.unconstrained)))
-        values, vectors = np.linalg.eigh(self.unconstrained_covariance)
-        draws = self.unconstrained + (noise * np.sqrt(np.maximum(values, 0))) @ vectors.T
-        posterior = {name: value[None] for name, value in self._draw(draws.astype(self.unconstrained.dtype)).items()}
+        draws = normal_draws(self.unconstrained, self.unconstrained_covariance, num_draws)
+        posterior = {name: value[None] for name, value in self._draw(draws).items()}
         attributes = {
             "inference": "normal approximation of the sampling distribution of a minimum-distance estimate;"
             " not a posterior",
