@@ -1,5 +1,7 @@
 """The cycle of grids: symmetric and positive, the same tensors, few iterations whatever the contrast."""
 
+import dataclasses
+import functools
 import itertools
 
 import jax
@@ -10,8 +12,11 @@ from random_cells import random_spd, voronoi_field
 
 import numpyro_homog as nh
 from numpyro_homog._workers import num_workers
+from numpyro_homog.homogenization._complementary import complementary_values
+from numpyro_homog.homogenization._conjugate_gradients import ReferenceBound
 from numpyro_homog.homogenization._multigrid import coarser_shapes, grid_cycle
 from numpyro_homog.homogenization._operator import pad_coefficients
+from numpyro_homog.homogenization._space import discrete_space
 
 LAWS = {"conduction": nh.Conductivity(), "elasticity": nh.LinearElasticity()}
 each_law = pytest.mark.parametrize("law", ["conduction", pytest.param("elasticity", marks=pytest.mark.slow)])
@@ -68,6 +73,57 @@ def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
     np.testing.assert_allclose(values[:num_null], 0, atol=1e-6)
     assert values[num_null] > 1e-4
     assert values[-1] < 2
+
+
+@pytest.mark.x64_only
+@pytest.mark.parametrize(
+    ("kind", "law", "shape"),
+    [
+        ("scalars", "conduction", (8, 8)),
+        ("tensors", "conduction", (8, 8)),
+        ("lame", "elasticity", (8, 8)),
+        ("mandel", "elasticity", (8, 8)),
+        pytest.param("lame", "elasticity", (4, 4, 4), marks=pytest.mark.slow),
+    ],
+)
+def test_complementary_energy_lies_between_the_error_and_the_bound_by_the_least_coefficient(kind, law, shape):
+    """r' K^-1 r <= u' D u <= r' u / least with u = R^-1 r, by dense matrices, at contrast 1e4."""
+    factor = jax.random.normal(jax.random.key(1), (1, *shape, 3, 3))
+    law, scalars = LAWS[law], 10 ** jnp.asarray(np.random.default_rng(1).uniform(0, 4, (1, *shape)))
+    field = {
+        "scalars": lambda: scalars,
+        "tensors": lambda: random_spd(2, shape)[None] * scalars[..., None, None],
+        "lame": lambda: (-0.3 * scalars, scalars) if len(shape) == 3 else (scalars, scalars[:, ::-1]),
+        "mandel": lambda: (
+            (factor @ factor.swapaxes(-1, -2) + jnp.eye(3).reshape(1, 1, 1, 3, 3)) * scalars[..., None, None]
+        ),
+    }[kind]()
+    grid = nh.Grid(shape)
+    coefficients = law.coefficients(field, grid)
+    space = discrete_space(grid, law, nh.Periodic(), coefficients.bases)
+    mode = law.reference_mode(grid.ndim)
+    opposite = complementary_values(coefficients, coefficients.values, mode)
+    residual = jax.random.normal(jax.random.key(0), (1, 6, law.num_components(grid.ndim), *shape))
+    residual = residual - residual.mean(axis=tuple(range(3, residual.ndim)), keepdims=True)
+    reference = ReferenceBound(space.inverse.preconditioner(coefficients.ratio), float(coefficients.least[0]))
+    bound = reference._replace(complementary=functools.partial(space.apply, space.prepare(opposite))).bound(residual)
+
+    size = residual[0, 0].size
+    unit = jnp.eye(size).reshape(1, size, *residual.shape[2:])
+    stiffness = np.asarray(space.apply(space.prepare(coefficients.values), unit)).reshape(size, size)
+    flat = np.asarray(residual).reshape(6, size)
+    energy = np.einsum("li,ij,lj->l", flat, np.linalg.pinv(stiffness, rcond=1e-12, hermitian=True), flat)
+    assert (bound[0] > energy).all()
+    assert (bound[0] < 0.5 * reference.bound(residual)[0]).all()
+
+    again = complementary_values(coefficients, opposite, mode)
+    np.testing.assert_allclose(again, coefficients.values, rtol=1e-9, atol=1e-12)
+
+
+def test_a_law_of_unknown_form_has_no_complementary_energy():
+    coefficients = nh.Conductivity().coefficients(jnp.ones((1, 4, 4)), nh.Grid((4, 4)))
+    odd = dataclasses.replace(coefficients, bases=(((1.0, 0.0), (0.0, 2.0)),))
+    assert complementary_values(odd, odd.values, np.zeros((2, 2))) is None
 
 
 @pytest.mark.parametrize(

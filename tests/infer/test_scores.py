@@ -181,7 +181,7 @@ def test_a_discrete_label_is_estimated():
 
 @pytest.mark.parametrize("route", ["least squares", "optax"])
 def test_a_run_that_was_interrupted_resumes_to_bitwise_the_same(tmp_path, monkeypatch, route):
-    data = measured_mixtures(60)
+    data = measured_mixtures(50)
     options = {} if route == "least squares" else {"optimizer": optax.adam(0.05), "num_steps": 6}
     estimator = MinimumDistance(mixtures, data, SlicedWasserstein(3), **options)
     whole = estimator.run(KEY, 100, num_starts=1, progress=False)
@@ -202,6 +202,15 @@ def test_a_run_that_was_interrupted_resumes_to_bitwise_the_same(tmp_path, monkey
     assert resumed.stats["solves"] == whole.stats["solves"]
 
 
+def test_too_few_simulated_specimens_for_scores_are_said_before_anything_is_simulated():
+    estimator = MinimumDistance(mixtures, measured_mixtures(60), DIVERGENCE)
+    few = r"119 specimens are simulated for 60 .*\['kind'\].* 120\."
+    with pytest.warns(UserWarning, match=few), pytest.raises(ValueError, match="elsewhere"):
+        estimator.run(KEY, 119, num_starts=1, starts=[{"elsewhere": 1.0}], progress=False)
+    with pytest.raises(ValueError, match="elsewhere"):
+        estimator.run(KEY, 120, num_starts=1, starts=[{"elsewhere": 1.0}], progress=False)
+
+
 @pytest.mark.slow
 def test_without_scores_nothing_is_said_of_them_and_a_checkpoint_is_for_one_way(layered_data, tmp_path):
     path = tmp_path / "run.npz"
@@ -210,7 +219,7 @@ def test_without_scores_nothing_is_said_of_them_and_a_checkpoint_is_for_one_way(
     assert fit.scored == {}
     assert "score" not in fit.summary()
     estimator = MinimumDistance(layered, layered_data, DIVERGENCE, score=["phi"])
-    with pytest.raises(ValueError, match="another run"):
+    with pytest.raises(ValueError, match="another run"), pytest.warns(UserWarning, match=r"50 .* for 2000 .*, 4000\."):
         estimator.run(KEY, 50, num_starts=1, progress=False, checkpoint=path)
 
 

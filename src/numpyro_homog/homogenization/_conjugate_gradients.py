@@ -62,16 +62,19 @@ class GaussRadau(NamedTuple):
 class ReferenceBound(NamedTuple):
     """Bound from the residual by the inverse of a reference medium, for any preconditioner.
 
-    The squared energy norm of the error is at most r' R^-1 r / least. It is evaluated only when the preconditioner
-    says that it may suffice: r' M r estimates the same quantity, and by how much the bound is larger is remembered.
+    With u = R^-1 r the squared energy norm of the error is at most r' u / least, and at most the complementary energy
+    u' D u where D is known. It is evaluated only when the preconditioner says that it may suffice: r' M r estimates the
+    same quantity, and by how much the bound is larger is remembered.
 
     Attributes:
         inverse: R^-1, a function of residuals.
         least: lower bound of the operator relative to R, > 0.
+        complementary: D, see `complementary_values`; None if it is not known.
     """
 
     inverse: Callable
     least: float
+    complementary: Callable | None = None
 
     def start(self, load: Array, rz: Array) -> tuple[Array, Array]:
         """Bound at zero, and what `follow` wants to remember."""
@@ -89,8 +92,10 @@ class ReferenceBound(NamedTuple):
 
     def bound(self, residual: Array) -> Array:
         """Bound of the squared energy norm of what has this residual, shape (batch, loads)."""
-        squared = jnp.sum(residual * self.inverse(residual), axis=tuple(range(2, residual.ndim)))
-        return jnp.maximum(squared, 0) / self.least
+        axes, potential = tuple(range(2, residual.ndim)), self.inverse(residual)
+        if self.complementary is not None:
+            return jnp.maximum(jnp.sum(potential * self.complementary(potential), axis=axes), 0)
+        return jnp.maximum(jnp.sum(residual * potential, axis=axes), 0) / self.least
 
 
 def conjugate_gradients(

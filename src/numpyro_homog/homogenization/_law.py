@@ -146,7 +146,7 @@ def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.nda
     norm = np.trace(mode)
     if norm > 0:
         ratio = _ratio(fixed, mode, space)
-        fixed = _relative_to(fixed, mode / norm, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
+        fixed = relative_to(fixed, mode / norm, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
     else:
         ratio = jnp.zeros(field.shape[: field.ndim - len(space) - 2], field.dtype)
     smallest, largest = eigenvalue_bounds(fixed, size)
@@ -168,7 +168,7 @@ def _ratio(entries, mode, space):
     return jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 0), 0)
 
 
-def _relative_to(entries, projector, scale):
+def relative_to(entries, projector, scale):
     """Entries of S C S with S = 1 + (scale - 1) projector."""
     size, change = len(projector), scale - 1
     rows = [[entries[min(i, j), max(i, j)] for j in range(size)] for i in range(size)]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ._batching import map_in_chunks
 from ._boundary import AbstractBoundary
+from ._complementary import complementary_values
 from ._conditioning import AbstractPreconditioner
 from ._conjugate_gradients import (
     GaussRadau,
@@ -232,7 +233,7 @@ def _precondition(problem, coefficients, values, prepared, contrast, allowance, 
     inverse = space.inverse.preconditioner(lax.stop_gradient(coefficients.ratio))
     reference = ReferenceBound(inverse, space.inverse.least)
 
-    def run_with(precondition, certificate):
+    def run_with(precondition, certificate, reference):
         def solve(load, active, energy=None):
             apply = functools.partial(space.apply, prepared)
             return conjugate_gradients(
@@ -242,10 +243,13 @@ def _precondition(problem, coefficients, values, prepared, contrast, allowance, 
         return run(solve, reference)
 
     def with_reference():
-        return run_with(inverse, GaussRadau(space.inverse.least))
+        return run_with(inverse, GaussRadau(space.inverse.least), reference)
 
     def with_cycle():
-        return run_with(cycle.preconditioner(values), reference)
+        opposite = complementary_values(coefficients, values, problem.law.reference_mode(problem.geometry.ndim))
+        dual = None if opposite is None else functools.partial(space.apply, space.prepare(opposite))
+        certificate = reference._replace(complementary=dual)
+        return run_with(cycle.preconditioner(values), certificate, certificate)
 
     cycle = problem.preconditioner.cycle(problem.geometry, problem.law, problem.bases)
     if cycle is None:

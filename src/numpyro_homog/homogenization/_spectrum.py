@@ -26,7 +26,7 @@ def eigenvalue_bounds(entries: dict[tuple[int, int], Float[Array, "..."]], size:
         centre = (entries[0, 0] + entries[1, 1]) / 2
         radius = jnp.hypot((entries[0, 0] - entries[1, 1]) / 2, entries[0, 1])
         return centre - radius, centre + radius
-    inverse, pivots = _inverse(entries, size)
+    inverse, pivots = inverse_entries(entries, size)
     definite = pivots[0] > 0
     for pivot in pivots[1:]:
         definite = definite & (pivot > 0)
@@ -42,7 +42,7 @@ def _greatest(entries, size):
     return mean + jnp.sqrt((size - 1) / size * spread)
 
 
-def _inverse(entries, size):
+def inverse_entries(entries, size):
     """Upper triangle of the inverse and the pivots, from L D L' written out."""
     lower: dict[tuple[int, int], Array] = {}
     pivots: list[Array] = []

@@ -1,4 +1,6 @@
-"""Refusal of models whose parameters cannot all be differentiated."""
+"""What the derivatives of a model ask for: that there are any, and with scores a population that is large enough."""
+
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +42,22 @@ def require_derivatives(population: Population, divergence: AbstractDivergence) 
             " them goes through a discrete step outside of a distribution (a comparison, an index, a label drawn in the"
             " function given to `homogenize`). If the way passes through a simulated site with a density, name it:"
             f" MinimumDistance(..., score=[...]), one of {list(population.simulated)}. Otherwise make the step smooth."
+        )
+
+
+def warn_of_few_simulated(population: Population, num_data: int) -> None:
+    """Warn if estimates by score would rest on fewer simulated specimens than twice the measured ones.
+
+    The noise of the simulation is in the loss and changes with the parameters. Reweighted specimens fit it, and
+    the estimate moves by a part of order 1/M, of which no standard error knows.
+    """
+    if population.scored and population.num_specimens < 2 * num_data:
+        warnings.warn(
+            f"{population.num_specimens} specimens are simulated for {num_data} measured ones, and parameters act by"
+            f" the score of {list(population.scored)}: such a fit can end far from the truth, with small standard"
+            f" errors. Simulate at least twice as many as are measured, {2 * num_data}.",
+            UserWarning,
+            stacklevel=3,
         )
 
 

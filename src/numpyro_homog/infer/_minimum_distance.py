@@ -18,7 +18,7 @@ from ..population import Population
 from ._arguments import same_arguments
 from ._basins import BasinTable
 from ._checkpoint import Checkpoint, fingerprint
-from ._derivatives import require_derivatives
+from ._derivatives import require_derivatives, warn_of_few_simulated
 from ._driver import Driver
 from ._least_squares import DRAWS_PER_START, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
@@ -161,7 +161,8 @@ class MinimumDistance:
                 anything is compiled.
             RuntimeError: if no start can be evaluated.
 
-        Each iteration simulates the population (its screening part) once, derivatives included.
+        Each iteration simulates the population (its screening part) once, derivatives included. A warning says if
+        parameters act by scores and fewer than twice as many specimens are simulated as were measured.
         """
         begin = time.perf_counter()
         if num_starts < 1 or len(starts) > num_starts:
@@ -169,6 +170,8 @@ class MinimumDistance:
                 f"num_starts must be at least 1 and the number of starts; got {num_starts}, {len(starts)}."
             )
         problem = self._problem(args, kwargs)
+        if isinstance(self.optimizer, LevenbergMarquardt):
+            warn_of_few_simulated(problem.population, self.scale.num_specimens)
         problem.begin_run(self.scale)
         rng_key = _typed(rng_key)
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)

@@ -1,0 +1,55 @@
+"""Complementary energy: the error that a residual can make, weighed with the compliance of each voxel."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ._law import Coefficients, relative_to
+from ._spectrum import inverse_entries
+from ._tensor_fields import symmetric_bases
+
+
+def complementary_values(
+    coefficients: Coefficients, values: Float[Array, "batch c *grid"], mode: np.ndarray
+) -> Float[Array, "batch c *grid"] | None:
+    """Coefficients of R C^-1 R in the bases of C; None if these are neither isotropic nor those of a symmetric matrix.
+
+    With R the reference medium I + ratio J of the coefficients: the stress R eps(u) of u = (stiffness of R)^-1 r is in
+    balance with a residual r, and its complementary energy, which is the energy of u in the medium R C^-1 R, bounds
+    r' K^-1 r from above (Prager and Synge, Quart. Appl. Math. 5 (1947) 241).
+
+    Args:
+        coefficients: C, valid.
+        values: its values, or a multiple of them.
+        mode: J, a multiple of a projector on one direction, or zero.
+    """
+    norm = float(np.trace(mode))
+    projector = mode / norm if norm else mode
+    stretch = 1 + norm * lax.expand_dims(coefficients.ratio, tuple(range(1, values.ndim - 1)))
+    size, parts = len(mode), [values[:, c] for c in range(values.shape[1])]
+    if coefficients.bases == symmetric_bases(size):
+        pairs = list(zip(*np.triu_indices(size), strict=True))
+        inverse, _ = inverse_entries({(int(i), int(j)): part for (i, j), part in zip(pairs, parts, strict=True)}, size)
+        return _stack(relative_to(inverse, projector, stretch).values() if norm else inverse.values())
+    bases = np.array(coefficients.bases)
+    spectra = [_isotropic_eigenvalues(basis, projector) for basis in bases]
+    if any(spectrum is None for spectrum in spectra) or len(bases) != 1 + (norm > 0):
+        return None
+    table = np.array(spectra).T[: len(bases)]
+    inverse = [1 / sum(float(w) * part for w, part in zip(row, parts, strict=True) if w) for row in table]
+    inverse = [inverse[0], *(stretch**2 * along for along in inverse[1:])]
+    back = np.linalg.inv(table)
+    return _stack(sum(float(w) * part for w, part in zip(row, inverse, strict=True) if w) for row in back)
+
+
+def _isotropic_eigenvalues(basis, projector):
+    """Eigenvalues of a I + b P across and along the direction of P; None for another matrix."""
+    rest = np.eye(len(basis)) - projector
+    across = np.trace(basis @ rest) / np.trace(rest)
+    along = np.trace(basis @ projector) if projector.any() else across
+    return (across, along) if np.allclose(basis, across * rest + along * projector) else None
+
+
+def _stack(parts):
+    return jnp.stack(list(parts), axis=1)
