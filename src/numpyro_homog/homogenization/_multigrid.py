@@ -18,7 +18,7 @@ from ._operator import VoxelOperator, pad_coefficients, shifted, voxel_operator
 _SMOOTHED_FROM = 0.05
 _MOST_STEPS = 4
 # The direct solver of the coarsest grid: where halving stops, and where it must have led at least.
-_FEW, _MANY = 64, 128
+_FEW, _MANY = 16, 128
 _MANY_VALUES = 6
 
 
@@ -81,8 +81,7 @@ def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
         ValueError: if halving the even axes leaves too many unknowns for that.
     """
     shapes, num_components = [grid.shape], law.num_components(grid.ndim)
-    while num_components * math.prod(shapes[-1]) > _FEW:
-        longest = max(shapes[-1])
+    while num_components * math.prod(shapes[-1]) > _FEW and (longest := max(shapes[-1])) > 2:
         coarser = tuple(n // 2 if n % 2 == 0 and 2 * n > longest else n for n in shapes[-1])
         if coarser == shapes[-1]:
             break
