@@ -56,9 +56,9 @@ class Multigrid(AbstractPreconditioner):
     """Preconditioning by coarser grids that know the coefficients: for high contrast.
 
     For periodic voxel grids. Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of
-    five phases, tolerance 1e-4: conduction 10 at contrast 1e3 and 13 at 1e4, elasticity 22 and 33); each costs two to
-    three of `ReferenceMedium()`. The error is certified by the reference medium all the same, which costs some
-    iterations more. Members of a batch with low contrast go by the reference medium. Programs take twice as long to
+    five phases, tolerance 1e-4: conduction 6 at contrast 1e3 and 8 at 1e4, elasticity 11 and 18); each costs two to
+    four of `ReferenceMedium()`. The error is certified by a complementary energy, which costs some iterations more.
+    Members of a batch with low contrast go by the reference medium. Programs take twice as long to
     compile.
 
     Attributes:

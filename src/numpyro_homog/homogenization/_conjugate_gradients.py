@@ -7,6 +7,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+# How far below what is allowed a member of a batch waits for the others, and by how much a bound is expected to exceed
+# the estimate of the preconditioner before it is known.
+_PATIENCE = 0.1
+_EXCESS = 10.0
+
 
 class Iterations(NamedTuple):
     """Outcome of `conjugate_gradients`; every entry but `solution` has shape (batch, loads).
@@ -78,16 +83,22 @@ class ReferenceBound(NamedTuple):
 
     def start(self, load: Array, rz: Array) -> tuple[Array, Array]:
         """Bound at zero, and what `follow` wants to remember."""
-        return self.bound(load), jnp.ones_like(rz)
+        return self.bound(load), jnp.full_like(rz, _EXCESS)
 
     def follow(
         self, residual: Array, rz: Array, alpha: Array, beta: Array, allowed: Array, bound: Array, excess: Array
     ):
-        """Bound after an iteration, and what to remember."""
-        promising = excess * rz <= allowed
-        found = lax.cond(jnp.any(promising), self.bound, lambda _: bound, residual)
-        bound = jnp.where(promising, found, jnp.inf)
-        excess = jnp.where(promising, jnp.maximum(0.5 * bound / jnp.where(rz > 0, rz, 1), 1), excess)
+        """Bound after an iteration, and what to remember.
+
+        It is dear, and made of all members at once: those that may have finished wait for the others, which costs
+        nothing, until they are far below what is allowed.
+        """
+        promising, running = excess * rz <= allowed, allowed >= 0
+        due = jnp.all(promising | ~running) | jnp.any(excess * rz <= _PATIENCE * allowed)
+        found = lax.cond(due, self.bound, lambda _: jnp.full_like(bound, jnp.inf), residual)
+        known = promising & due
+        bound = jnp.where(known, found, jnp.inf)
+        excess = jnp.where(known, jnp.maximum(0.5 * bound / jnp.where(rz > 0, rz, 1), 1), excess)
         return bound, excess
 
     def bound(self, residual: Array) -> Array:
