@@ -83,6 +83,7 @@ def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
         ("tensors", "conduction", (8, 8)),
         ("lame", "elasticity", (8, 8)),
         ("mandel", "elasticity", (8, 8)),
+        ("lame", "elasticity", (32,)),
         pytest.param("lame", "elasticity", (4, 4, 4), marks=pytest.mark.slow),
     ],
 )
@@ -116,8 +117,9 @@ def test_complementary_energy_lies_between_the_error_and_the_bound_by_the_least_
     assert (bound[0] > energy).all()
     assert (bound[0] < 0.5 * reference.bound(residual)[0]).all()
 
-    again = complementary_values(coefficients, opposite, mode)
-    np.testing.assert_allclose(again, coefficients.values, rtol=1e-9, atol=1e-12)
+    if len(shape) > 1:  # A bar has one modulus, however it is made of two.
+        again = complementary_values(coefficients, opposite, mode)
+        np.testing.assert_allclose(again, coefficients.values, rtol=1e-9, atol=1e-12)
 
 
 def test_a_law_of_unknown_form_has_no_complementary_energy():

@@ -32,23 +32,20 @@ def complementary_values(
         pairs = list(zip(*np.triu_indices(size), strict=True))
         inverse, _ = inverse_entries({(int(i), int(j)): part for (i, j), part in zip(pairs, parts, strict=True)}, size)
         return _stack(relative_to(inverse, projector, stretch).values() if norm else inverse.values())
+    spaces = [p for p in (np.eye(size) - projector, projector) if np.trace(p) > 0]
     bases = np.array(coefficients.bases)
-    spectra = [_isotropic_eigenvalues(basis, projector) for basis in bases]
-    if any(spectrum is None for spectrum in spectra) or len(bases) != 1 + (norm > 0):
+    table = np.array([[np.trace(basis @ p) / np.trace(p) for basis in bases] for p in spaces])
+    isotropic = np.allclose(bases, np.einsum("sc,smn->cmn", table, np.array(spaces)))
+    if not isotropic or np.linalg.matrix_rank(table) < len(spaces):
         return None
-    table = np.array(spectra).T[: len(bases)]
-    inverse = [1 / sum(float(w) * part for w, part in zip(row, parts, strict=True) if w) for row in table]
-    inverse = [inverse[0], *(stretch**2 * along for along in inverse[1:])]
-    back = np.linalg.inv(table)
-    return _stack(sum(float(w) * part for w, part in zip(row, inverse, strict=True) if w) for row in back)
+    inverse = [1 / _weighted(row, parts) for row in table]
+    if norm:
+        inverse[-1] = stretch**2 * inverse[-1]
+    return _stack(_weighted(row, inverse) for row in np.linalg.pinv(table))
 
 
-def _isotropic_eigenvalues(basis, projector):
-    """Eigenvalues of a I + b P across and along the direction of P; None for another matrix."""
-    rest = np.eye(len(basis)) - projector
-    across = np.trace(basis @ rest) / np.trace(rest)
-    along = np.trace(basis @ projector) if projector.any() else across
-    return (across, along) if np.allclose(basis, across * rest + along * projector) else None
+def _weighted(weights, parts):
+    return sum(float(weight) * part for weight, part in zip(weights, parts, strict=True))
 
 
 def _stack(parts):
