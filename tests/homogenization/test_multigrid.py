@@ -80,10 +80,10 @@ def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
     ("kind", "law", "shape"),
     [
         ("scalars", "conduction", (8, 8)),
-        ("tensors", "conduction", (8, 8)),
+        pytest.param("tensors", "conduction", (8, 8), marks=pytest.mark.slow),
         ("lame", "elasticity", (8, 8)),
         ("mandel", "elasticity", (8, 8)),
-        ("lame", "elasticity", (32,)),
+        pytest.param("lame", "elasticity", (32,), marks=pytest.mark.slow),
         pytest.param("lame", "elasticity", (4, 4, 4), marks=pytest.mark.slow),
     ],
 )
