@@ -1,5 +1,7 @@
 """Complementary energy: the error that a residual can make, weighed with the compliance of each voxel."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -29,9 +31,9 @@ def complementary_values(
     stretch = 1 + norm * lax.expand_dims(coefficients.ratio, tuple(range(1, values.ndim - 1)))
     size, parts = len(mode), [values[:, c] for c in range(values.shape[1])]
     if coefficients.bases == symmetric_bases(size):
-        pairs = list(zip(*np.triu_indices(size), strict=True))
-        inverse, _ = inverse_entries({(int(i), int(j)): part for (i, j), part in zip(pairs, parts, strict=True)}, size)
-        return _stack(relative_to(inverse, projector, stretch).values() if norm else inverse.values())
+        pairs = itertools.combinations_with_replacement(range(size), 2)
+        inverse, _ = inverse_entries(dict(zip(pairs, parts, strict=True)), size)
+        return _stack(relative_to(inverse, projector, stretch).values())
     spaces = [p for p in (np.eye(size) - projector, projector) if np.trace(p) > 0]
     bases = np.array(coefficients.bases)
     table = np.array([[np.trace(basis @ p) / np.trace(p) for basis in bases] for p in spaces])

@@ -57,9 +57,8 @@ class Multigrid(AbstractPreconditioner):
 
     For periodic voxel grids. Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of
     five phases, tolerance 1e-4: conduction 6 at contrast 1e3 and 8 at 1e4, elasticity 11 and 18); each costs two to
-    four of `ReferenceMedium()`. The error is certified by a complementary energy, which costs some iterations more.
-    Members of a batch with low contrast go by the reference medium. Programs take two to three times as long
-    to compile.
+    six of `ReferenceMedium()`. The error is certified by a complementary energy, which costs some iterations more.
+    Members of a batch with low contrast go by the reference medium. Programs take longer to compile.
 
     Attributes:
         contrast: where it takes over from the reference medium.
