@@ -227,11 +227,12 @@ def test_members_of_low_contrast_go_by_the_reference_medium():
     np.testing.assert_array_equal(low, expected)
 
 
+@pytest.mark.x64_only
 def test_a_member_that_needs_too_many_iterations_does_not_keep_the_certificate_from_the_others():
     field = jnp.concatenate([random_field("conduction", (16, 16), contrast, (1,)) for contrast in (2.0, 1e6)])
-    stats = nh.solve_cell(make((16, 16), tolerance=1e-3, max_iterations=6), field, throw=False).stats
-    assert np.max(stats["error"][0]) <= 1e-3
-    assert not np.max(stats["error"][1]) <= 1e-3
+    stats = nh.solve_cell(make((16, 16), tolerance=1e-6, max_iterations=6), field, throw=False).stats
+    assert np.max(stats["error"][0]) <= 1e-6
+    assert not np.max(stats["error"][1]) <= 1e-6
 
 
 HALVED = {
