@@ -49,7 +49,7 @@ class GaussRadau(NamedTuple):
 
     least: float
 
-    def start(self, load: Array, rz: Array) -> tuple[Array, Array]:
+    def start(self, load: Array, rz: Array, allowed: Array) -> tuple[Array, Array]:
         """Bound at zero, and what `follow` wants to remember."""
         return rz / self.least, jnp.full_like(rz, 1 / self.least)
 
@@ -81,9 +81,9 @@ class ReferenceBound(NamedTuple):
     least: float
     complementary: Callable | None = None
 
-    def start(self, load: Array, rz: Array) -> tuple[Array, Array]:
+    def start(self, load: Array, rz: Array, allowed: Array) -> tuple[Array, Array]:
         """Bound at zero, and what `follow` wants to remember."""
-        return self.bound(load), jnp.full_like(rz, _EXCESS)
+        return self.follow(load, rz, rz, rz, allowed, rz, jnp.full_like(rz, _EXCESS))
 
     def follow(
         self, residual: Array, rz: Array, alpha: Array, beta: Array, allowed: Array, bound: Array, excess: Array
@@ -95,7 +95,7 @@ class ReferenceBound(NamedTuple):
         """
         promising, running = excess * rz <= allowed, allowed >= 0
         due = jnp.all(promising | ~running) | jnp.any(excess * rz <= _PATIENCE * allowed)
-        found = lax.cond(due, self.bound, lambda _: jnp.full_like(bound, jnp.inf), residual)
+        found = _product(*lax.cond(due, self._pair, lambda residual: (residual, residual), residual))
         known = promising & due
         bound = jnp.where(known, found, jnp.inf)
         excess = jnp.where(known, jnp.maximum(0.5 * bound / jnp.where(rz > 0, rz, 1), 1), excess)
@@ -103,10 +103,20 @@ class ReferenceBound(NamedTuple):
 
     def bound(self, residual: Array) -> Array:
         """Bound of the squared energy norm of what has this residual, shape (batch, loads)."""
-        axes, potential = tuple(range(2, residual.ndim)), self.inverse(residual)
+        return _product(*self._pair(residual))
+
+    def _pair(self, residual):
+        """Two fields whose product is the bound. A branch that ends in the product itself would be several times
+        slower: the compiler then fuses the operator into the sum."""
+        potential = self.inverse(residual)
         if self.complementary is not None:
-            return jnp.maximum(jnp.sum(potential * self.complementary(potential), axis=axes), 0)
-        return jnp.maximum(jnp.sum(residual * potential, axis=axes), 0) / self.least
+            return potential, self.complementary(potential)
+        return potential, residual / self.least
+
+
+def _product(first, second):
+    """Inner product of the fields of a member and load case, or zero where it is negative by rounding."""
+    return jnp.maximum(jnp.sum(first * second, axis=tuple(range(2, first.ndim))), 0)
 
 
 def conjugate_gradients(
@@ -152,7 +162,7 @@ def conjugate_gradients(
         x = x + widen(alpha) * p
         r = r - widen(alpha) * q
         z = precondition(r)
-        new = jnp.maximum(jnp.sum(r * z, axis=axes), 0)
+        new = _product(r, z)
         beta = jnp.where(running, new / jnp.where(running, rz, 1.0), 0.0)
         p = z + widen(beta) * p
         energy = energy + alpha * rz
@@ -165,9 +175,9 @@ def conjugate_gradients(
         return x, r, p, rz, bound, memory, energy, count, step + 1, unfinished(bound, energy, running)
 
     z = precondition(load)
-    initial = rz = jnp.maximum(jnp.sum(load * z, axis=axes), 0)
+    initial = rz = _product(load, z)
     energy = jnp.zeros_like(rz) if energy is None else energy
-    bound, memory = certificate.start(load, rz)
+    bound, memory = certificate.start(load, rz, jnp.where(active, allowance(energy), -jnp.inf))
     running = unfinished(bound, energy, active)
     count = jnp.zeros(rz.shape, jnp.int32)
     start = (jnp.zeros_like(load), load, z, rz, bound, memory, energy, count, jnp.int32(0), running)
