@@ -13,7 +13,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --on
 WORKERS := 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 # Compiling is most of the time of the fast tests, and a third less without optimisation. The slow ones run as users do.
-QUICKLY := XLA_FLAGS=--xla_backend_optimization_level=0
+# Splitting a program to compile its parts at once gains nothing where every core has a worker.
+QUICKLY := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1'
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 
 .PHONY: help
