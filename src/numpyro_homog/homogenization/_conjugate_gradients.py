@@ -106,8 +106,10 @@ class ReferenceBound(NamedTuple):
         return _product(*self._pair(residual))
 
     def _pair(self, residual):
-        """Two fields whose product is the bound. A branch that ends in the product itself would be several times
-        slower: the compiler then fuses the operator into the sum."""
+        """Two fields whose product is the bound.
+
+        A branch that ended in the product itself would be several times slower, the operator fused into the sum.
+        """
         potential = self.inverse(residual)
         if self.complementary is not None:
             return potential, self.complementary(potential)
