@@ -188,7 +188,10 @@ def test_options_are_keyword_only_and_keys_have_no_default(name):
 # --- cells ---
 
 
-@pytest.fixture(params=CELLS)
+SLOW_CELLS = {"TwoGridCell"}
+
+
+@pytest.fixture(params=[pytest.param(k, marks=pytest.mark.slow) if k in SLOW_CELLS else k for k in CELLS])
 def cell_case(request):
     return CELLS[request.param]
 

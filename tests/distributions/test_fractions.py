@@ -110,7 +110,7 @@ def test_error_is_of_second_order(distance):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 1000), ((6, 6, 6), 300)])
+@pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 1000), pytest.param((6, 6, 6), 300, marks=pytest.mark.slow)])
 def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, distance):
     # The path carries a seed once around the torus: over voxel centres, folds, triple points. A closer look at the
     # steps with the largest jumps must resolve them.
@@ -136,7 +136,7 @@ def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, di
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("grid", [GRID, nh.Grid((6, 7, 8))])
+@pytest.mark.parametrize("grid", [GRID, pytest.param(nh.Grid((6, 7, 8)), marks=pytest.mark.slow)])
 def test_derivatives_agree_with_central_differences(grid, distance, x64):
     if not x64:
         pytest.skip("differences need 64 bits")

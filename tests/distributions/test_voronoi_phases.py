@@ -301,7 +301,7 @@ def test_sharp_cells_exist_in_any_dimension(grid):
 
 
 @pytest.mark.x32
-@pytest.mark.parametrize("shape", [(60,), (12, 10, 14)])
+@pytest.mark.parametrize("shape", [(60,), pytest.param((12, 10, 14), marks=pytest.mark.slow)])
 def test_fractions_in_any_dimension(shape):
     fine = nh.Grid(tuple(4 * n for n in shape))
     smooth = VoronoiPhases(nh.Grid(shape), FRACTIONS, 20).sample(KEY, (2,))

@@ -20,7 +20,13 @@ def cell_of(n, law=None, dimension=2, **options):
 
 @pytest.mark.x64_only
 @pytest.mark.parametrize("rule", ["LaminateMixing", "GeometricMixing"])
-@pytest.mark.parametrize(("physics", "dimension"), [("conduction", 2), ("conduction", 3), ("elasticity", 2)])
+@pytest.mark.parametrize(
+    ("physics", "dimension"),
+    [
+        ("conduction", 2),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("conduction", 3), ("elasticity", 2))),
+    ],
+)
 def test_it_is_the_extrapolation_of_two_cells_with_block_means_of_the_fractions(physics, dimension, rule):
     rule = getattr(nh.homogenization, rule)()
     law, kappa = nh.Conductivity(), KAPPA
@@ -37,6 +43,7 @@ def test_it_is_the_extrapolation_of_two_cells_with_block_means_of_the_fractions(
     np.testing.assert_allclose(found, (4 * fine - rough) / 3, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_smooth_coefficients_gain_two_orders():
     """Fractions that vary as a cosine, block means of a fine image: errors fall as h^2 without, as h^4 with it."""

@@ -35,7 +35,7 @@ def moved(problem, level, begin, end):
 
 
 @pytest.mark.x64_only
-@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("prior", ["in order", pytest.param("each for itself", marks=pytest.mark.slow)])
 def test_power_laws_of_positive_parameters_and_lines_in_others_are_exact(prior):
     def model(num_specimens):
         kappa = numpyro.sample("kappa", PRIORS[prior])

@@ -12,7 +12,7 @@ KEY = jax.random.key(0)
 GIVEN = [{"kappa": np.array([0.7, 3.0]), "shift": 0.1}, {"kappa": np.array([0.8, 4.0]), "shift": 0.2}]
 
 
-@pytest.mark.parametrize("num_specimens", [100, 1200])
+@pytest.mark.parametrize("num_specimens", [100, pytest.param(1200, marks=pytest.mark.slow)])
 def test_a_start_is_where_the_descent_begins(num_specimens):
     """Nothing is too little for this tolerance: each descent ends where it began, scouted or not."""
     data = measured(laminates, LAMINATE_TRUTH, 100)

@@ -119,6 +119,7 @@ def rounds_from(start, level, **options):
     return HeldRounds(driver).run("rounds", level, start, **options)
 
 
+@pytest.mark.slow
 def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
     """From far off, one simulation a round; eight keys against much simulation, in standard errors of simulation alone.
 
@@ -179,7 +180,7 @@ def test_a_discrete_label_is_estimated():
     assert "derivatives: apart by path, share by score; scores of kind" in fit.summary()
 
 
-@pytest.mark.parametrize("route", ["least squares", "optax"])
+@pytest.mark.parametrize("route", ["least squares", pytest.param("optax", marks=pytest.mark.slow)])
 def test_a_run_that_was_interrupted_resumes_to_bitwise_the_same(tmp_path, monkeypatch, route):
     data = measured_mixtures(50)
     options = {} if route == "least squares" else {"optimizer": optax.adam(0.05), "num_steps": 6}
