@@ -42,7 +42,7 @@ class CellProblem(AbstractCell):
         max_iterations: conjugate-gradient iterations after which a member is declared failed.
         discretization: `Primal()`, whose tensor is an upper bound; or, where it exists, `PrimalDual()`, whose tensor is
             far closer and costs twice as much.
-        preconditioner: `ReferenceMedium()`, or `Multigrid()` for contrasts above 100.
+        preconditioner: `ReferenceMedium()`, or `Multigrid()` for contrasts above 30.
 
     Raises:
         TypeError, ValueError: at construction, for arguments that are not as described.

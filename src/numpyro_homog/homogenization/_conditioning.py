@@ -34,7 +34,7 @@ class AbstractPreconditioner(eqx.Module):
 
 
 class ReferenceMedium(AbstractPreconditioner):
-    """Preconditioning by a homogeneous medium: best up to a contrast of about 100.
+    """Preconditioning by a homogeneous medium: best up to a contrast of about 30.
 
     Iterations do not depend on the mesh, and grow like the square root of the contrast.
     """
@@ -56,9 +56,9 @@ class Multigrid(AbstractPreconditioner):
     """Preconditioning by coarser grids that know the coefficients: for high contrast.
 
     For periodic voxel grids. Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of
-    five phases, tolerance 1e-4: conduction 6 at contrast 1e3 and 8 at 1e4, elasticity 11 and 18); each costs two to
-    six of `ReferenceMedium()`. The error is certified by a complementary energy, which costs some iterations more.
-    Members of a batch with low contrast go by the reference medium. Programs take longer to compile.
+    five phases, tolerance 1e-4: conduction 6 at contrast 1e3 and 8 at 1e4, elasticity 11 and 18); each costs one
+    to three of `ReferenceMedium()`. The error is certified by a complementary energy, which costs some iterations
+    more. Members of a batch with low contrast go by the reference medium. Programs take longer to compile.
 
     Attributes:
         contrast: where it takes over from the reference medium.
@@ -71,7 +71,7 @@ class Multigrid(AbstractPreconditioner):
         >>> cell = CellProblem(Grid((64, 64)), Conductivity(), Periodic(), preconditioner=Multigrid())
     """
 
-    contrast: float = eqx.field(static=True, default=100.0)
+    contrast: float = eqx.field(static=True, default=30.0)
 
     def __check_init__(self):
         if not self.contrast >= 1:
