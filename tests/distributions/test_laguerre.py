@@ -88,6 +88,7 @@ def test_path_derivative_agrees_with_common_random_numbers():
     assert float(jax.grad(volume)(0.0)) == pytest.approx(float(difference), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_sharp_samples_are_one_hot_and_the_limit_of_fine_fractions():
     sharp = LaguerreTessellation(GRID, DELAYS, sharp=True).sample(KEY, (20,))
     assert set(np.unique(sharp)) == {0.0, 1.0}

@@ -79,6 +79,7 @@ def test_the_bijection_to_the_support_counts_the_volume():
     np.testing.assert_allclose(to_support.log_abs_det_jacobian(x, y), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_latent_site_can_be_inferred():
     def model():
         low = numpyro.sample("low", numpyro.distributions.Uniform(0.0, 0.2))

@@ -105,6 +105,7 @@ def test_a_point_that_is_left_out_moves_the_features_by_its_influence(weighted, 
     np.testing.assert_allclose(jnp.mean(influence, axis=0), 0, atol=1000 * eps)
 
 
+@pytest.mark.slow
 def test_the_influence_on_the_gradient_is_that_of_the_features(weighted):
     # A large ridge: the next order of the jackknife is not blown up by the weights.
     heavy = WeightedSlicedWasserstein(weighted.directions, weighted.eigenvalues, weighted.eigenvectors, 10.0, None)

@@ -73,6 +73,7 @@ def test_the_derivative_with_respect_to_a_tensor_is_symmetric():
     assert tangent == 0
 
 
+@pytest.mark.slow
 def test_jacfwd_and_jacrev_of_parameters_agree():
     masks = jnp.asarray(np.random.default_rng(3).random((3, *SHAPE)))
     tensor = lambda kappa: nh.effective_tensor(TIGHT, jnp.tensordot(kappa, masks, 1))  # noqa: E731

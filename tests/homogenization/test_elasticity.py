@@ -106,7 +106,7 @@ def test_a_quarter_turn_and_a_shift_act_on_the_tensor():
 
 
 @pytest.mark.x64_only
-@pytest.mark.parametrize("plane", ["strain", "stress"])
+@pytest.mark.parametrize("plane", ["strain", pytest.param("stress", marks=pytest.mark.slow)])
 def test_a_pair_and_its_mandel_field_are_the_same(plane):
     lame, shear = random_lame(1, (2, 4, 5))
     pair = nh.effective_tensor(make((4, 5), plane=plane, tolerance=1e-12), (lame, shear))

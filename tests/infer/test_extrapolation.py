@@ -77,6 +77,7 @@ def test_what_scales_is_scaled_exactly_and_the_rest_has_errors_of_second_order()
     assert 3.5 < errors[0] / errors[1] < 4.5
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_what_is_small_by_chance_stays_finite_and_its_tangent_is_that_of_the_cloud():
     """y = z + shift with z down to 1e-6: no power law."""

@@ -110,6 +110,7 @@ def test_bad_input_is_refused(estimator, fit):
         reweight(estimator, fit, 2000, rng_key=KEY, num_pilot=2000, ridge=-1.0)
 
 
+@pytest.mark.slow
 def test_weights_cannot_find_what_the_data_leave_open():
     truth = {"a": jnp.array(0.1), "b": jnp.array(0.2), "spread": jnp.array(0.3)}
     data = {"y": np.asarray(truth["a"] + truth["b"] + truth["spread"] * jax.random.normal(KEY, (400,)))}

@@ -47,6 +47,7 @@ def test_losses_params_and_costs(data):
     assert result.basins[0].starts[0] == best
 
 
+@pytest.mark.slow
 def test_a_divergence_without_residuals_has_no_standard_errors(data):
     result = fit(data, divergence=MeanAndSpread())
     assert result.standard_errors is None
