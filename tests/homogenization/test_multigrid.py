@@ -235,6 +235,18 @@ def test_a_member_that_needs_too_many_iterations_does_not_keep_the_certificate_f
     assert not np.max(stats["error"][1]) <= 1e-6
 
 
+@pytest.mark.x64_only
+def test_what_is_solved_before_the_first_iteration_takes_none():
+    cell, rough = make((16, 16)), random_field("conduction", (16, 16), 1000.0, (1,))
+    field = jnp.concatenate([jnp.full_like(rough, 2.0), rough])
+    solution = nh.solve_cell(cell, field)
+    assert np.max(solution.stats["iterations"][0]) == 0
+    assert np.max(solution.stats["error"][0]) == 0
+    again = nh.solve_cell(cell, field, start=solution)
+    assert np.max(again.stats["iterations"]) == 0
+    assert np.max(again.stats["error"]) <= cell.tolerance
+
+
 HALVED = {
     (64, 64): (4, 4),
     (48, 48): (3, 3),

@@ -83,7 +83,9 @@ class ReferenceBound(NamedTuple):
 
     def start(self, load: Array, rz: Array, allowed: Array) -> tuple[Array, Array]:
         """Bound at zero, and what `follow` wants to remember."""
-        return self.follow(load, rz, rz, rz, allowed, rz, jnp.full_like(rz, _EXCESS))
+        # A preconditioner of at most twice the inverse: otherwise the bound cannot suffice.
+        bound, _ = self.follow(load, rz, rz, rz, allowed, rz, jnp.full_like(rz, 0.5))
+        return bound, jnp.full_like(rz, _EXCESS)
 
     def follow(
         self, residual: Array, rz: Array, alpha: Array, beta: Array, allowed: Array, bound: Array, excess: Array
