@@ -4,7 +4,7 @@
 
 Processes and rounds as in bench_solve.py. FEAX is started in the interpreter of `--feax-python` (or of the environment
 variable FEAX_PYTHON), which needs nothing but FEAX; without it the run goes on without FEAX. Writes physics.json,
-physics.png and physics_growth.png to benchmarks/results; with --largest one case alone, to physics_largest.json.
+physics.png and physics_growth.png to benchmarks/results.
 """
 
 import argparse
@@ -174,12 +174,11 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", choices=("feax", "scikit_fem"), default=("feax", "scikit_fem"))
     parser.add_argument("--feax-python", default=os.environ.get("FEAX_PYTHON", sys.executable), metavar="PATH")
     parser.add_argument("--growth", choices=("yes", "no"), default="yes", help="vary contrast, mesh and batch too")
-    parser.add_argument("--largest", action="store_true", help="the largest elastic cell only, beside its peers")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 3, with --quick 1)")
     parser.add_argument("--out", type=Path, help="folder of the results (default benchmarks/results; --quick: out)")
     arguments = parser.parse_args()
     folder = arguments.out or (ROOT / "out" if arguments.quick else ROOT / "benchmarks" / "results")
-    chosen = [LARGEST] if arguments.largest else cases(arguments.quick, arguments.growth == "yes")
+    chosen = cases(arguments.quick, arguments.growth == "yes")
     record = {"machine": describe_machine(PACKAGES), "quick": arguments.quick, "seed": SEED}
     record["cases"] = {
         case.name: {
@@ -201,12 +200,6 @@ def main() -> None:
         measure_agreement(chosen, workers, answers)
         record["errors"] = physics_report.errors(answers)
         record["largest_difference"] = physics_report.largest_difference(record["errors"])
-        if arguments.largest:
-            record["machine"]["load_at_end"] = round(os.getloadavg()[0], 2)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "physics_largest.json").write_text(json.dumps(record, indent=1) + "\n")
-            print(json.dumps(record["seconds_per_cell"], indent=1), record["errors"])
-            return
         record["refused"] = physics_report.refused(answers)
         record["iterations"] = {}
         for case in chosen:

@@ -64,7 +64,7 @@ def count_maps() -> int:
 def _room_for_programs():
     """Each compiled program takes some memory maps; Linux allows 65,530, and beyond it the compiler crashes."""
     yield
-    if count_maps() > 30_000:
+    if count_maps() > 45_000:
         jax.clear_caches()
         gc.collect()
 

@@ -172,6 +172,7 @@ def test_parameters_of_a_scored_site_have_no_path_and_the_others_do():
     assert jnp.all(density["kappa"] == 0)
 
 
+@pytest.mark.slow
 def test_a_site_in_an_inner_plate_and_one_in_a_scan_count_with_all_their_members():
     def model(num_specimens):
         p = numpyro.sample("p", dist.Uniform(0.0, 1.0))

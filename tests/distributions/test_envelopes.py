@@ -57,7 +57,7 @@ def test_volumes_are_those_of_the_polyhedra(d, num, eps):
 
 
 @pytest.mark.x64_only
-@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("d", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_first_and_second_derivatives_agree_with_differences(d):
     values, slopes = planes(4, d, 6, key=d)
     tangents = planes(4, d, 6, key=d + 10)
@@ -77,7 +77,7 @@ def test_first_and_second_derivatives_agree_with_differences(d):
 
 
 @pytest.mark.x32
-@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("d", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_planes_that_coincide_or_touch_give_finite_values_and_derivatives(d):
     flat, x = jnp.zeros((3, 4)), jnp.array([[0.0], [1.0], [0.0]]) * jnp.ones((3, 4))
     shift = jnp.array([0.0, 0.5, -0.5, 2.0])  # interfaces in the middle, along the faces, and outside

@@ -157,6 +157,7 @@ def of_one_share(num_specimens):
         numpyro.deterministic("means", phases.mean((-3, -2)))
 
 
+@pytest.mark.slow
 def test_estimators_refuse_and_handlers_warn():
     data = {"means": np.random.default_rng(0).dirichlet(np.ones(3), 20)}
     assert Population(model, ["means"], (4,)).scored == {"shares": ("alpha",)}

@@ -81,7 +81,7 @@ def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
     [
         ("scalars", "conduction", (8, 8)),
         pytest.param("tensors", "conduction", (8, 8), marks=pytest.mark.slow),
-        ("lame", "elasticity", (8, 8)),
+        pytest.param("lame", "elasticity", (8, 8), marks=pytest.mark.slow),
         ("mandel", "elasticity", (8, 8)),
         pytest.param("lame", "elasticity", (32,), marks=pytest.mark.slow),
         pytest.param("lame", "elasticity", (4, 4, 4), marks=pytest.mark.slow),

@@ -33,6 +33,7 @@ def cell(law, shape=(4, 5), **options):
     return nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), **({"tolerance": 1e-10} | options))
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_fourier_and_hooke_are_the_laws_of_the_package():
     k, young = field(0, 2, 4, 5), field(1, 2, 4, 5)

@@ -19,7 +19,7 @@ def cell_of(n, law=None, dimension=2, **options):
 
 
 @pytest.mark.x64_only
-@pytest.mark.parametrize("rule", ["LaminateMixing", "GeometricMixing"])
+@pytest.mark.parametrize("rule", [pytest.param("LaminateMixing", marks=pytest.mark.slow), "GeometricMixing"])
 @pytest.mark.parametrize(
     ("physics", "dimension"),
     [

@@ -180,7 +180,8 @@ def test_a_discrete_label_is_estimated():
     assert "derivatives: apart by path, share by score; scores of kind" in fit.summary()
 
 
-@pytest.mark.parametrize("route", ["least squares", pytest.param("optax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("route", ["least squares", "optax"])
 def test_a_run_that_was_interrupted_resumes_to_bitwise_the_same(tmp_path, monkeypatch, route):
     data = measured_mixtures(50)
     options = {} if route == "least squares" else {"optimizer": optax.adam(0.05), "num_steps": 6}
