@@ -154,9 +154,10 @@ def draw(record: dict, path: Path) -> None:
         twin = axes[1].twinx()
         for tolerance, style in (("0.0001", "k:"), ("1e-06", "k-.")):
             counts = [(plain[name]["contrast"], record["iterations"][name][tolerance]["mean"]) for name in names]
-            twin.loglog(*zip(*counts, strict=True), style, lw=1, label=f"iterations, {tolerance}")
-        twin.set(ylabel="iterations, mean of the batch")
-        twin.legend(loc="lower right", fontsize=7)
+            twin.semilogx(*zip(*counts, strict=True), style, lw=1, label=f"iterations, {tolerance}")
+        twin.set(ylabel="mean iterations (beyond 30 by Multigrid)")
+        twin.set_ylim(0, 2 * twin.get_ylim()[1])
+        twin.legend(loc="upper right", fontsize=7)
     axes[0].legend(fontsize=7)
     figure.savefig(path, dpi=150)
     plt.close(figure)
