@@ -67,7 +67,7 @@ def _room_for_programs():
     Linux allows 65,530, and beyond it the compiler crashes.
     """
     yield
-    if count_maps() > 10_000:
+    if count_maps() > 20_000:
         jax.clear_caches()
         gc.collect()
 

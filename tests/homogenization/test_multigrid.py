@@ -82,7 +82,7 @@ def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
         ("scalars", "conduction", (8, 8)),
         pytest.param("tensors", "conduction", (8, 8), marks=pytest.mark.slow),
         pytest.param("lame", "elasticity", (8, 8), marks=pytest.mark.slow),
-        ("mandel", "elasticity", (8, 8)),
+        pytest.param("mandel", "elasticity", (8, 8), marks=pytest.mark.slow),
         pytest.param("lame", "elasticity", (32,), marks=pytest.mark.slow),
         pytest.param("lame", "elasticity", (4, 4, 4), marks=pytest.mark.slow),
     ],
@@ -205,8 +205,9 @@ def test_iterations_grow_slowly_with_contrast_and_not_with_the_mesh(law):
     assert counts[64, 1e3] < 0.3 * int(stats["iterations"].max())
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
-@each_law
+@pytest.mark.parametrize("law", ["conduction", "elasticity"])
 def test_the_certificate_holds(law):
     field = random_field(law, (16, 16), 1e4)
     exact = nh.solve_cell(make((16, 16), law, tolerance=1e-12), field).effective

@@ -147,6 +147,7 @@ def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
     assert 0.32 < np.mean(np.square(scores)) < 2.14
 
 
+@pytest.mark.slow
 def test_rounds_from_afar_join_a_basin_that_is_known_and_give_up_against_a_better_one():
     level = level_of(mixtures, measured_mixtures(1000), 2000)
     costs, to_vector = level.problem.costs, level.problem.population.to_vector
