@@ -56,7 +56,7 @@ def _relative_targets(record: dict) -> list:
     targets = []
     base = record["seconds_per_cell"][record["headline"]]
     n = record["cases"][record["headline"]]["n"]
-    bounds = {f"n={n} contrast=2..200": 2.5, f"n={n} contrast=1000": 9.0, f"n={n} contrast=10 anisotropic": 1.6}
+    bounds = {f"n={n} contrast=2..200": 2.5, f"n={n} contrast=1000": 3.0, f"n={n} contrast=10 anisotropic": 1.6}
     for case, bound in bounds.items():
         for tolerance in ("0.0001", "1e-06"):
             key = f"float32 {tolerance} forward"

@@ -62,7 +62,7 @@ def count_maps() -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def _room_for_programs():
-    """Each compiled program takes a dozen memory maps, and the next one compiles more slowly: twice at 48,000 maps.
+    """Each compiled program takes some memory maps, and the more there are, the more slowly the next one compiles.
 
     Linux allows 65,530, and beyond it the compiler crashes.
     """

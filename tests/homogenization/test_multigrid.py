@@ -207,7 +207,7 @@ def test_iterations_grow_slowly_with_contrast_and_not_with_the_mesh(law):
 
 @pytest.mark.slow
 @pytest.mark.x64_only
-@pytest.mark.parametrize("law", ["conduction", "elasticity"])
+@each_law
 def test_the_certificate_holds(law):
     field = random_field(law, (16, 16), 1e4)
     exact = nh.solve_cell(make((16, 16), law, tolerance=1e-12), field).effective
