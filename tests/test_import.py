@@ -7,13 +7,15 @@ import sys
 
 import pytest
 
-BUDGET = 0.3  # seconds beyond importing numpyro
+SHARE = 0.3  # of what importing JAX and NumPyro takes, 1 s on the machine this was written on
 ATTEMPTS = 5
 
 # Runs in a bare process: no import hook, no test configuration. Its answer is the last line on standard output.
 PROBE = """
 import json, os, sys, time, warnings
+begin = time.process_time()
 import jax, numpyro
+foundation = time.process_time() - begin
 
 def state():
     return {
@@ -28,7 +30,8 @@ before, start = state(), time.process_time()
 __import__(sys.argv[1])
 seconds, after = time.process_time() - start, state()
 changed = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
-print(json.dumps({"changed": changed, "seconds": seconds, "modules": sorted(sys.modules)}))
+modules = sorted(sys.modules)
+print(json.dumps({"changed": changed, "seconds": seconds, "foundation": foundation, "modules": modules}))
 """
 
 
@@ -41,6 +44,11 @@ def import_in_a_process(module, path=None):
     process = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     *printed, answer = process.stdout.splitlines()
     return {**json.loads(answer), "printed": [*printed, *process.stderr.splitlines()]}
+
+
+def cost(processes):
+    """Time of our import over that of JAX and NumPyro, each the least of several processes."""
+    return min(seen["seconds"] for seen in processes) / min(seen["foundation"] for seen in processes)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +72,7 @@ def test_import_leaves_jax_fem_alone(imported, module):
 
 
 @pytest.mark.parametrize(
-    "module", ["arviz", "matplotlib", "blackjax", "optax", "ot", "beartype", "h5py", "PIL", "vtkmodules"]
+    "module", ["arviz", "matplotlib", "blackjax", "lineax", "optax", "ot", "beartype", "h5py", "PIL", "vtkmodules"]
 )
 def test_import_leaves_slow_packages_for_later(imported, module):
     """What few calls need is imported by those calls (beartype, by the tests alone)."""
@@ -72,13 +80,11 @@ def test_import_leaves_slow_packages_for_later(imported, module):
 
 
 def test_import_is_quick(imported):
-    """Processor time, the least of up to five processes: other work on the machine only ever adds to it."""
-    seconds = imported["seconds"]
-    for _ in range(ATTEMPTS - 1):
-        if seconds < BUDGET:
-            break
-        seconds = min(seconds, import_in_a_process("numpyro_homog")["seconds"])
-    assert seconds < BUDGET
+    """Both imports in one process, in processor time, the least of several: other work on the machine only adds."""
+    seen = [imported]
+    while cost(seen) >= SHARE and len(seen) < ATTEMPTS:
+        seen.append(import_in_a_process("numpyro_homog"))
+    assert cost(seen) < SHARE
 
 
 def test_the_probe_sees_a_bad_module(tmp_path):
@@ -88,11 +94,12 @@ def test_the_probe_sees_a_bad_module(tmp_path):
         "print('a banner'); print('a log line', file=sys.stderr)\n"
         "array = jax.numpy.ones(3)\n"
         "jax.config.update('jax_enable_x64', True); warnings.simplefilter('ignore'); os.environ['CARELESS'] = '1'\n"
-        "end = time.process_time() + 0.35\n"
+        "import __main__\n"
+        "end = time.process_time() + 0.35 * __main__.foundation\n"
         "while time.process_time() < end: pass\n"
     )
     seen = import_in_a_process("careless", tmp_path)
     assert seen["printed"] == ["a banner", "a log line"]
     assert set(seen["changed"]) == {"arrays", "flags", "filters", "environment"}
     assert "meshio" in seen["modules"]
-    assert seen["seconds"] > BUDGET
+    assert cost([seen]) > SHARE

@@ -1,9 +1,9 @@
 """What can go wrong, and what to do about it."""
 
-import lineax as lx
+import equinox as eqx
 
 
-class RESULTS(lx.RESULTS):
+class RESULTS(eqx.Enumeration):
     """Outcome of a solve or a fit; each value but `successful` is advice."""
 
     successful = ""

@@ -174,8 +174,8 @@ def result_of(problem, coefficients, diagnostics):
     """`RESULTS` of each member, shape (batch,)."""
 
     def choose(valid, converged):
-        trouble = RESULTS.where(valid, RESULTS.not_converged, RESULTS.bad_coefficient)
-        return RESULTS.where(valid & converged, RESULTS.successful, trouble)
+        trouble = RESULTS.where(valid, RESULTS.not_converged, RESULTS.bad_coefficient)  # type: ignore[arg-type]
+        return RESULTS.where(valid & converged, RESULTS.successful, trouble)  # type: ignore[arg-type]
 
     certified = (diagnostics.error >= 0) & (diagnostics.error <= problem.tolerance)
     return jax.vmap(choose)(coefficients.valid, jnp.all(certified, axis=-1))
