@@ -51,6 +51,24 @@ def test_a_basin_that_one_start_alone_has_found_is_not_trusted(seed):
     assert len(fit.basins[0].starts) > 1 or fit.losses.shape[0] == 6
 
 
+def test_a_basin_where_the_descent_ran_away_is_not_trusted():
+    """Far out on the right the mean stays at 0.1, which 200 specimens do not refuse; on the left it can be zero."""
+    y = np.random.default_rng(0).permutation(jax.scipy.special.ndtri((np.arange(200) + 0.5) / 200))
+
+    def model(num_specimens):
+        a = numpyro.sample("a", dist.Normal(0.0, 2.0))
+        mean = 0.1 + jnp.where(a < 0, 1 + a, jnp.exp(-jnp.abs(a)))
+        with numpyro.plate("specimens", num_specimens):
+            numpyro.sample("y", dist.Normal(mean, 1.0))
+
+    estimator = MinimumDistance(model, {"y": y}, DIVERGENCE)
+    starts = [{"a": 1.0}, {"a": 3.0}]
+    fit = estimator.run(KEY, 200, num_starts=2, starts=starts, progress=False)
+    runaway = next(basin for basin in fit.basins if 0 in basin.starts)
+    assert set(runaway.starts) >= {0, 1} and runaway.loss < 3 * fit.noise_floor
+    assert fit.params["a"] < 0 and not fit.undetermined
+
+
 def test_all_starts_failing_is_an_error_with_advice():
     def model(num_specimens):
         kappa = numpyro.sample("kappa", dist.Normal(-50.0, 1.0))  # negative conductivities

@@ -11,6 +11,7 @@ from ._held_rounds import HeldRounds
 from ._level import LeastSquares
 from ._levenberg_marquardt import ABANDONED, CONVERGED, EXHAUSTED, FAILED, Descent, LevenbergMarquardt
 from ._problem import Problem
+from ._standard_errors import standard_errors
 
 _SCREENING_TOLERANCE = 1e-2
 _SCOUTING_TOLERANCE = 1e-3
@@ -42,8 +43,8 @@ class Search:
     """Descends from all starts on a part of the population, then from the best basins on all of it.
 
     If the best loss is then far above the noise floor, no start has found the right basin, or the model is wrong; if
-    only one start has found the best basin, others may be undiscovered: another round of as many starts follows, up to
-    `settings.max_rounds`.
+    only one start has found the best basin, others may be undiscovered; if it leaves parameters undetermined, it may
+    be where a descent ran away: another round of as many starts follows, up to `settings.max_rounds`.
 
     Args:
         problem: what is fitted.
@@ -53,6 +54,7 @@ class Search:
         driver: runs the descents.
         keys: keys of the simulated sites and of the divergence, held fixed.
         noise: `Problem.sampling_noise`.
+        prior: draws of the prior, shape (num, P), which tell what is undetermined.
     """
 
     def __init__(
@@ -64,9 +66,10 @@ class Search:
         driver: Driver,
         keys: tuple,
         noise: float,
+        prior: np.ndarray,
     ):
         self._problem, self._settings, self._driver, self._noise = problem, settings, driver, noise
-        self._draws, self._num_starts = draws, num_starts
+        self._draws, self._num_starts, self._prior = draws, num_starts, prior
         part, whole = _screening_size(problem, settings), problem.population.num_specimens
         # What few specimens can tell, few data can: sorting all of them would take longer than the simulation.
         self._few, self._part, self._whole = (
@@ -89,11 +92,11 @@ class Search:
             iterations += [len(row) for row in self._losses[len(iterations) :]]
             self._polish(is_last=number == self._settings.max_rounds - 1)
             alive = [end for end in self._polished.values() if end.status != FAILED]
-            if any(end.evaluation.value <= self._good_enough() for end in alive) and self._is_confirmed():
+            best = min(alive, key=lambda end: float(end.evaluation.value), default=None)
+            if best and best.evaluation.value <= self._good_enough() and self._is_confirmed() and self._is_told(best):
                 break
-        if not alive:
+        if best is None:
             raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
-        best = min(alive, key=lambda end: float(end.evaluation.value))
         if best.status == ABANDONED:
             # Nothing better came of the other rounds: it goes on to its end.
             first = next(i for i, end in self._polished.items() if end is best)
@@ -168,6 +171,10 @@ class Search:
         firsts, ends = list(self._polished), list(self._polished.values())
         groups = [[firsts[i] for i in group] for group in group_by_basin(ends, self._floor(self._whole))]
         return self._num_starts == 1 or any(best in group and len(group) > 1 for group in groups + self._groups())
+
+    def _is_told(self, end):
+        """Whether the data determine all parameters there; where a descent ran away, they do not."""
+        return not standard_errors(self._problem, end, self._whole, self._prior).undetermined
 
     def _basins(self):
         """All ends, those on the whole population first."""

@@ -40,6 +40,7 @@ class LeastSquares:
             rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
             self._data = problem.data._replace(cloud=problem.data.cloud[rows])
         self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
+        self._influences: tuple[np.ndarray, np.ndarray] = (np.zeros(0), np.zeros(0))
         self._num_threads = 0
 
     @property
@@ -93,12 +94,14 @@ class LeastSquares:
         return evaluation
 
     def influence(self, position: np.ndarray) -> np.ndarray:
-        """Influence of each data specimen on the gradient, shape (N, P)."""
-        if not np.array_equal(self._best[1], position):
-            self._best = (np.inf, np.zeros(0), None)
-            self(position)
-        values = self.problem.call("influence", self._influence, self._best[2], self._keys[1], self._data)
-        return np.asarray(values, float)
+        """Influence of each data specimen on the gradient, shape (N, P); that of the last position is kept."""
+        if not np.array_equal(self._influences[0], position):
+            if not np.array_equal(self._best[1], position):
+                self._best = (np.inf, np.zeros(0), None)
+                self(position)
+            values = self.problem.call("influence", self._influence, self._best[2], self._keys[1], self._data)
+            self._influences = (position, np.asarray(values, float))
+        return self._influences[1]
 
     def _simulate(self, position, simulation_key=None):
         """`Simulated` specimens, chunk by chunk on all cores.

@@ -30,8 +30,8 @@ class LevenbergMarquardt(eqx.Module):
             times the noise of so small a sample. Unused if the screening is not four times as large.
         max_polished: most basins that are polished in a round.
         max_rounds: most rounds of starts. Another one follows only if the best loss exceeds three times the noise
-            floor (then no start has found the right basin, or the model is wrong), or if one start alone has found the
-            best basin.
+            floor (then no start has found the right basin, or the model is wrong), if one start alone has found the
+            best basin, or if that leaves something undetermined (a descent may have run away).
 
     Raises:
         ValueError: at construction, if a number is not positive.

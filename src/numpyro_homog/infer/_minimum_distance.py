@@ -26,7 +26,7 @@ from ._position import position_of
 from ._problem import Problem
 from ._progress import Progress
 from ._result import MinimumDistanceResult
-from ._standard_errors import standard_errors
+from ._standard_errors import StandardErrors, standard_errors
 from ._stochastic import GradientTransformation, StochasticSettings, fit_stochastic
 
 _NUM_PRIOR_DRAWS = 64
@@ -203,7 +203,7 @@ class MinimumDistance:
             with Progress(show=progress, total=self.num_steps and self.num_steps * num_starts) as bar:
                 if isinstance(self.optimizer, LevenbergMarquardt):
                     driver = Driver(self.optimizer, spread, store, bar)
-                    outcome = Search(problem, self.optimizer, prior, num_starts, driver, keys, noise).run()
+                    outcome = Search(problem, self.optimizer, prior, num_starts, driver, keys, noise, drawn).run()
                 else:
                     options = StochasticSettings(self.optimizer, int(self.num_steps or 0), self.batch_size)
                     outcome = fit_stochastic(
@@ -237,7 +237,9 @@ class MinimumDistance:
         population, best = problem.population, outcome.best
         num_data, num_simulated = self.scale.num_specimens, population.num_specimens
         params = problem.constrain(best.position)
-        precision = standard_errors(problem, outcome, prior)
+        precision = StandardErrors()
+        if outcome.level is not None:
+            precision = standard_errors(problem, best, outcome.level, prior)
         result: Any = RESULTS.successful
         if best.status != CONVERGED:
             result = RESULTS.fit_not_converged

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._least_squares import Outcome
+from ._level import LeastSquares
+from ._levenberg_marquardt import Descent
 from ._problem import Problem, split_vector
 from ._sandwich import describe_directions, sandwich
 
@@ -23,18 +24,16 @@ class StandardErrors(NamedTuple):
     undetermined: tuple[str, ...] = ()
 
 
-def standard_errors(problem: Problem, outcome: Outcome, prior: np.ndarray) -> StandardErrors:
-    """Precision of the estimate; nothing for divergences that are no sums of squares.
+def standard_errors(problem: Problem, best: Descent, level: LeastSquares, prior: np.ndarray) -> StandardErrors:
+    """Precision of an estimate.
 
     Args:
         problem: what was fitted.
-        outcome: the end of the fit.
+        best: the descent that ended at the estimate.
+        level: the population that it was fitted on.
         prior: draws of the prior in unconstrained space, shape (num_draws, P).
     """
-    best = outcome.best
-    if outcome.level is None:
-        return StandardErrors()
-    influence = outcome.level.influence(best.position)
+    influence = level.influence(best.position)
     eps = float(np.finfo(best.position.dtype).eps)
     num_simulated = int(best.num_populations) * problem.population.num_specimens
     found = sandwich(best.evaluation, influence, num_simulated, eps)
