@@ -22,6 +22,12 @@ class RESULTS(eqx.Enumeration):
         "The best descent ended before its divergence stopped falling: the estimate can still move. Raise `max_steps`"
         " of LevenbergMarquardt (or `num_steps` with an optax optimizer), and look at `losses`."
     )
+    misfit = (
+        "The divergence is more than three times what sampling noise makes: no start has found the right basin, or the"
+        " model cannot make these data (too coarse cells, no measurement noise, a phase too few, a prior whose support"
+        " excludes the truth). Try more starts (`num_starts`, or `LevenbergMarquardt(max_rounds=...)`); if the best"
+        " basin stays, compare the clouds."
+    )
     undetermined = (
         "The data do not tell all parameters: along what `undetermined` lists the divergence does not change, or so"
         " little that the prior is the narrower one. Standard errors are infinite there, and the estimate is where the"

@@ -32,6 +32,7 @@ def test_far_above_the_noise_floor_another_round_of_starts_follows():
     assert fit.losses.shape[0] == (2 if fit.loss > 3 * fit.noise_floor else 1)
     assert sorted(start for basin in fit.basins for start in basin.starts) == list(range(fit.losses.shape[0]))
     assert fit.losses.shape[0] == 2
+    assert fit.result == nh.RESULTS.misfit and "Beware: The divergence is more than three times" in fit.summary()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -18,7 +18,7 @@ _SCOUTING_TOLERANCE = 1e-3
 DRAWS_PER_START = 4
 _DATA_PER_SPECIMEN = 4
 _CLOSE = 4.0
-_SATISFYING = 3.0
+MOST_NOISE = 3.0
 
 
 class Outcome(NamedTuple):
@@ -109,7 +109,7 @@ class Search:
         return self._noise * level.noise
 
     def _good_enough(self):
-        return _SATISFYING * self._floor(self._whole)
+        return MOST_NOISE * self._floor(self._whole)
 
     def _screen(self, number):
         """The starts of one round, on parts of the population."""

@@ -20,7 +20,7 @@ from ._basins import BasinTable
 from ._checkpoint import Checkpoint, fingerprint
 from ._derivatives import require_derivatives, warn_of_few_simulated
 from ._driver import Driver
-from ._least_squares import DRAWS_PER_START, Outcome, Search
+from ._least_squares import DRAWS_PER_START, MOST_NOISE, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
 from ._position import position_of
 from ._problem import Problem
@@ -245,6 +245,9 @@ class MinimumDistance:
             result = RESULTS.fit_not_converged
         if precision.undetermined:
             result = RESULTS.undetermined
+        loss, noise_floor = float(best.evaluation.value), noise * (1 / num_data + 1 / num_simulated)
+        if outcome.level is not None and loss > MOST_NOISE * noise_floor:
+            result = RESULTS.misfit
         losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
         for row, values in zip(losses, outcome.losses, strict=True):
             row[: len(values)] = values
@@ -254,8 +257,8 @@ class MinimumDistance:
             derivatives=population.derivatives,
             scored=population.scored,
             unconstrained=best.position,
-            loss=float(best.evaluation.value),
-            noise_floor=noise * (1 / num_data + 1 / num_simulated),
+            loss=loss,
+            noise_floor=noise_floor,
             losses=losses,
             basins=BasinTable(outcome.basins),
             **precision._asdict(),
