@@ -32,7 +32,8 @@ def test_far_above_the_noise_floor_another_round_of_starts_follows():
     assert fit.losses.shape[0] == (2 if fit.loss > 3 * fit.noise_floor else 1)
     assert sorted(start for basin in fit.basins for start in basin.starts) == list(range(fit.losses.shape[0]))
     assert fit.losses.shape[0] == 2
-    assert fit.result == nh.RESULTS.misfit and "Beware: The divergence is more than three times" in fit.summary()
+    assert fit.result == nh.RESULTS.misfit
+    assert "Beware: The divergence is more than three times" in fit.summary()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -66,8 +67,10 @@ def test_a_basin_where_the_descent_ran_away_is_not_trusted():
     starts = [{"a": 1.0}, {"a": 3.0}]
     fit = estimator.run(KEY, 200, num_starts=2, starts=starts, progress=False)
     runaway = next(basin for basin in fit.basins if 0 in basin.starts)
-    assert set(runaway.starts) >= {0, 1} and runaway.loss < 3 * fit.noise_floor
-    assert fit.params["a"] < 0 and not fit.undetermined
+    assert set(runaway.starts) >= {0, 1}
+    assert runaway.loss < 3 * fit.noise_floor
+    assert fit.params["a"] < 0
+    assert not fit.undetermined
 
 
 def test_all_starts_failing_is_an_error_with_advice():
