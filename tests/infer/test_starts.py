@@ -6,7 +6,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from estimator_models import laminates, shifted
+from estimator_models import laminates
 
 import numpyro_homog as nh
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
@@ -24,16 +24,32 @@ class NoSquares(AbstractDivergence):
         return jnp.sum(jnp.abs(x.mean(0) - y.mean(0)))
 
 
-def test_far_above_the_noise_floor_another_round_of_starts_follows():
-    """Two clusters are no normal distribution, whatever its parameters."""
-    y = np.concatenate([np.linspace(-0.1, 0.1, 100), np.linspace(9.9, 10.1, 100)])
-    optimizer = LevenbergMarquardt(max_rounds=2)
-    fit = MinimumDistance(shifted, {"y": y}, DIVERGENCE, optimizer).run(KEY, 200, num_starts=1, progress=False)
-    assert fit.losses.shape[0] == (2 if fit.loss > 3 * fit.noise_floor else 1)
-    assert sorted(start for basin in fit.basins for start in basin.starts) == list(range(fit.losses.shape[0]))
-    assert fit.losses.shape[0] == 2
-    assert fit.result == nh.RESULTS.misfit
-    assert "Beware: The divergence is more than three times" in fit.summary()
+def normal(num_specimens):
+    mean = numpyro.sample("mean", dist.Normal(0.0, 3.0))
+    spread = numpyro.sample("spread", dist.LogNormal(0.0, 0.5))
+    with numpyro.plate("specimens", num_specimens):
+        numpyro.sample("y", dist.Normal(mean, spread))
+
+
+@pytest.mark.parametrize(
+    ("y", "noise", "num_rounds", "result"),
+    [
+        pytest.param(jax.scipy.special.ndtri, (0.0, 1.5), 1, "successful", id="noise"),
+        pytest.param(
+            lambda u: jax.scipy.special.ndtri(u) + 4 * u, (1.5, 3.0), 2, "successful", id="seldom so much noise"
+        ),
+        pytest.param(lambda u: 10 * (u > 0.5) + 0.1 * u, (3.0, np.inf), 3, "misfit", id="two clusters"),
+    ],
+)
+def test_above_the_noise_floor_other_rounds_of_starts_follow(y, noise, num_rounds, result):
+    """Neither uniform numbers nor two clusters are normal, whatever the parameters."""
+    data = {"y": np.asarray(y((np.arange(300) + 0.5) / 300))}
+    fit = MinimumDistance(normal, data, DIVERGENCE).run(KEY, 300, num_starts=1, progress=False)
+    assert noise[0] < fit.loss / fit.noise_floor <= noise[1]
+    assert fit.losses.shape[0] == num_rounds
+    assert sorted(start for basin in fit.basins for start in basin.starts) == list(range(num_rounds))
+    assert fit.result == getattr(nh.RESULTS, result)
+    assert ("Beware: The divergence is more than three times" in fit.summary()) == (result == "misfit")
 
 
 @pytest.mark.parametrize("seed", range(3))
