@@ -153,6 +153,7 @@ def report(content: dict) -> str:
 def draw(content: dict, path: Path) -> None:
     """Errors against cell solves, and standardised errors."""
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     for part, marker in (("accuracy", "o"), ("paper", "s")):
@@ -160,7 +161,8 @@ def draw(content: dict, path: Path) -> None:
         for name, color in (("kappa", "#004488"), ("delays", "#DD7733")):
             x, y = [row["solves"] for row in rows], [100 * row[f"error_{name}"] for row in rows]
             axes[0].loglog(x, y, marker, color=color, label=f"{name}, {part}")
-    axes[0].set(xlabel="cell solves", ylabel="relative error (%)")
+    axes[0].set(xlabel="cell solves", ylabel="relative error (%)", xlim=(4e4, 1.5e6))
+    axes[0].xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes[0].legend(fontsize=8)
     rows = list(content.get("coverage", {}).values())
     if rows:
