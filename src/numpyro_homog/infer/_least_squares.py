@@ -113,7 +113,7 @@ class Search:
         return self._noise * level.noise
 
     def _is_plausible(self, best, previous):
-        """Whether a right fit ends like this; seldom by its loss, if the round has found no better basin."""
+        """Whether a right fit ends like this; with a rare loss, only if the last round has found no better basin."""
         floor = self._floor(self._whole)
         is_fruitless = previous is not None and is_same_basin(previous, best.position, floor)
         is_noise = best.evaluation.value <= (MOST_NOISE if is_fruitless else _USUAL_NOISE) * floor
