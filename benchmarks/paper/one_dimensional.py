@@ -17,7 +17,7 @@ KAPPA = np.array([1.0, 4.0, 10.0])
 NU = np.array([0.5, 0.3, 0.2])
 GAMMAS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LOW, HIGH = 0.2, 0.7
-# Closed-form cells cost next to nothing, and at small gamma one start of thirty finds the basin of the truth.
+# Closed-form cells cost next to nothing, and at small gamma few starts find the basin of the truth.
 OPTIMIZER = nh.infer.LevenbergMarquardt(max_rounds=10)
 
 

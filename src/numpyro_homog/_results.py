@@ -25,8 +25,8 @@ class RESULTS(eqx.Enumeration):
     misfit = (
         "The divergence is more than three times what sampling noise makes: no start has found the right basin, or the"
         " model cannot make these data (too coarse cells, no measurement noise, a phase too few, a prior whose support"
-        " excludes the truth). Try more starts (`num_starts`, or `LevenbergMarquardt(max_rounds=...)`); if the best"
-        " basin stays, compare the clouds."
+        " excludes the truth). Try more starts (`num_starts`, or `LevenbergMarquardt(max_rounds=...)`), and more"
+        " steps if the descent was cut; if the best basin stays, compare the clouds."
     )
     undetermined = (
         "The data do not tell all parameters: along what `undetermined` lists the divergence does not change, or so"

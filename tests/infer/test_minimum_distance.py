@@ -142,11 +142,16 @@ def test_arviz_and_netcdf(laminate_fit, tmp_path):
     np.testing.assert_allclose(again.observed_data["K_eff"], laminate_fit.data["K_eff"])
 
 
-def test_resuming_a_finished_run_costs_nothing_more(laminate_data, tmp_path):
+@pytest.mark.parametrize("num_rounds", [1, 3])
+def test_resuming_a_finished_run_simulates_for_the_standard_errors_alone(num_rounds, laminate_data, tmp_path):
+    """Parameters that the data do not tell ask for three rounds of starts."""
     path = tmp_path / "run.npz"
-    estimator = MinimumDistance(laminates, laminate_data, SlicedWasserstein(3))
+    model, data = (laminates, laminate_data) if num_rounds == 1 else (shifted, {"y": np.linspace(0.0, 1.0, 100)})
+    estimator = MinimumDistance(model, data, SlicedWasserstein(3))
     first = estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)
     again = estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)
+    assert first.losses.shape[0] == num_rounds
+    assert again.stats["solves"] == first.stats["solves"] + 100
     np.testing.assert_array_equal(first.covariance, again.covariance)
     with pytest.raises(ValueError, match="another run"):
         estimator.run(jax.random.key(1), 100, num_starts=1, progress=False, checkpoint=path)

@@ -42,7 +42,7 @@ def normal(num_specimens):
     ],
 )
 def test_above_the_noise_floor_other_rounds_of_starts_follow(y, noise, num_rounds, result):
-    """Neither uniform numbers nor two clusters are normal, whatever the parameters."""
+    """Quantiles of the normal law, of one with a flatter top, and two clusters."""
     data = {"y": np.asarray(y((np.arange(300) + 0.5) / 300))}
     fit = MinimumDistance(normal, data, DIVERGENCE).run(KEY, 300, num_starts=1, progress=False)
     assert noise[0] < fit.loss / fit.noise_floor <= noise[1]

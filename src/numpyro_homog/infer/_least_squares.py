@@ -46,8 +46,8 @@ class Search:
 
     If the best loss is then far above the noise floor, no start has found the right basin, or the model is wrong; if
     only one start has found the best basin, others may be undiscovered; if it leaves parameters undetermined, it may
-    be where a descent ran away: another round of as many starts follows, up to `settings.max_rounds`. Where noise
-    makes as large a loss, but seldom, a round that finds nothing better is the last.
+    be where a descent ran away: another round of as many starts follows, up to `settings.max_rounds`. A loss
+    that noise makes, but seldom, asks for another round, too; if that finds no better basin, it is the last.
 
     Args:
         problem: what is fitted.
@@ -97,7 +97,7 @@ class Search:
             self._polish(is_last=number == self._settings.max_rounds - 1)
             alive = [end for end in self._polished.values() if end.status != FAILED]
             previous, best = best, min(alive, key=lambda end: float(end.evaluation.value), default=None)
-            if best and self._is_plausible(best, previous):
+            if best and self._is_plausible(number, best, previous):
                 break
         if best is None:
             raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
@@ -112,12 +112,12 @@ class Search:
     def _floor(self, level):
         return self._noise * level.noise
 
-    def _is_plausible(self, best, previous):
+    def _is_plausible(self, number, best, previous):
         """Whether a right fit ends like this; with a rare loss, only if the last round has found no better basin."""
         floor = self._floor(self._whole)
         is_fruitless = previous is not None and is_same_basin(previous, best.position, floor)
         is_noise = best.evaluation.value <= (MOST_NOISE if is_fruitless else _USUAL_NOISE) * floor
-        return is_noise and self._is_confirmed() and self._is_told(best)
+        return is_noise and self._is_confirmed() and self._is_told(number, best)
 
     def _screen(self, number):
         """The starts of one round, on parts of the population."""
@@ -180,9 +180,15 @@ class Search:
         groups = [[firsts[i] for i in group] for group in group_by_basin(ends, self._floor(self._whole))]
         return self._num_starts == 1 or any(best in group and len(group) > 1 for group in groups + self._groups())
 
-    def _is_told(self, end):
+    def _is_told(self, number, end):
         """Whether the data determine all parameters there; where a descent ran away, they do not."""
-        return not standard_errors(self._problem, end, self._whole, self._prior).undetermined
+        store, name = self._driver.store, f"told {number}"
+        saved = store.get(name)
+        if saved is None:
+            found = standard_errors(self._problem, end, self._whole, self._prior)
+            saved = {"told": np.array(not found.undetermined)}
+            store.put(**{name: saved, "costs": self._problem.costs.to_arrays()})
+        return bool(saved["told"])
 
     def _basins(self):
         """All ends, those on the whole population first."""

@@ -148,8 +148,9 @@ class MinimumDistance:
             starts: constrained values of all parameters, by name, from which the first starts begin.
             progress: show a progress bar.
             checkpoint: a file for the state, replaced after each iteration. If it exists, the run goes on from it and
-                ends with bitwise the result of an uninterrupted one, on the same machine; a finished run returns at
-                once. The model's code is not part of what is compared: remove the file when you change it.
+                ends with bitwise the result of an uninterrupted one, on the same machine; a finished run simulates one
+                population, for its standard errors. The model's code is not part of what is compared: remove the file
+                when you change it.
             **kwargs: keyword arguments of the model.
 
         Returns:
