@@ -39,4 +39,4 @@ def inclusions(lattice, fraction, n, factor=8):
             blocks = list(itertools.chain.from_iterable((m, factor) for m in shape[1:]))
             inside = (total < radius**2).reshape(factor, *blocks)
             fractions[i] += inside.mean((0, *range(2, 2 * d, 2)))
-    return jnp.asarray(fractions), nh.Grid(shape, lengths)
+    return jnp.asarray(fractions), nh.Grid(shape, lengths=lengths)

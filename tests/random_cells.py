@@ -10,7 +10,7 @@ SHAPE, LENGTHS = (6, 8), (1.0, 1.5)
 
 
 def make_cell(shape, lengths=None, **options):
-    return nh.CellProblem(nh.Grid(shape, lengths), nh.Conductivity(), nh.Periodic(), **options)
+    return nh.CellProblem(nh.Grid(shape, lengths=lengths), nh.Conductivity(), nh.Periodic(), **options)
 
 
 def iid_field(seed, shape, values, batch=()):

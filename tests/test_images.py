@@ -15,7 +15,7 @@ from numpyro_homog.grids import Grid
 from numpyro_homog.homogenization import CellProblem, Conductivity, Periodic, effective_tensor
 from numpyro_homog.images import coarsen, load_image, phases_from_labels, save_image, segment
 
-GRIDS = [Grid((5, 3), (2.0, 0.7)), Grid((5, 4, 3), (1 / 3, 0.7, np.pi))]
+GRIDS = [Grid((5, 3), lengths=(2.0, 0.7)), Grid((5, 4, 3), lengths=(1 / 3, 0.7, np.pi))]
 FORMATS = [".vti", ".h5", ".npz"]
 DTYPES = ["uint8", "int16", "uint16", "int64", "float32", "float64"]
 ROWS = np.arange(6, dtype=np.uint8).reshape(2, 3)
@@ -94,10 +94,10 @@ def test_the_first_axis_of_the_grid_runs_down_the_rows_of_a_picture(tmp_path):
     PIL.Image.fromarray(ROWS).save(tmp_path / "a.png")
     image = load_image(tmp_path / "a.png")
     np.testing.assert_array_equal(image.values, ROWS)
-    assert image.grid == Grid((2, 3), (2, 3))
+    assert image.grid == Grid((2, 3), lengths=(2, 3))
     turned = load_image(tmp_path / "a.png", axes="yx", spacing=(2, 0.5))
     np.testing.assert_array_equal(turned.values, ROWS.T)
-    assert turned.grid == Grid((3, 2), (6, 1))
+    assert turned.grid == Grid((3, 2), lengths=(6, 1))
 
 
 def test_a_picture_of_layers_conducts_worst_across_its_rows(tmp_path):
@@ -143,7 +143,7 @@ def test_hdf5_is_zyx_as_fans_reads_it(tmp_path):
         np.testing.assert_array_equal(load_image(path, dataset=name).values, array.T)
     np.testing.assert_array_equal(load_image(path, dataset="xyz").values, array)
     np.testing.assert_array_equal(load_image(path, dataset="zyx", axes="xyz").values, array)
-    assert load_image(path, dataset="xyz").grid == Grid((4, 3, 2), (4, 3, 2))
+    assert load_image(path, dataset="xyz").grid == Grid((4, 3, 2), lengths=(4, 3, 2))
 
 
 def test_hdf5_is_written_as_fans_reads_it(tmp_path):
@@ -193,14 +193,14 @@ def test_vti_has_x_fastest(tmp_path, kind, extent, shape, lengths):
     path.write_text(VTI.format(kind=kind, extent=extent, numbers="0 1 2 3 4 5", more=""))
     image = load_image(path)
     np.testing.assert_array_equal(image.values, np.arange(6).reshape(shape, order="F"))
-    assert image.grid == Grid(shape, lengths)
+    assert image.grid == Grid(shape, lengths=lengths)
     with pytest.raises(ValueError, match="leave out axes='yx'"):
         load_image(path, axes="yx")
 
 
 def test_a_changed_spacing_of_vti_is_believed(tmp_path):
     path = tmp_path / "a.vti"
-    save_image(path, ROWS, Grid((2, 3), (2, 3)))
+    save_image(path, ROWS, Grid((2, 3), lengths=(2, 3)))
     path.write_bytes(path.read_bytes().replace(b'Spacing="1 1 1"', b'Spacing="4 2 1"'))
     assert load_image(path).grid.lengths == (8, 6)
 

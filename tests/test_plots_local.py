@@ -10,7 +10,7 @@ from numpyro_homog.plots import plot_image, plot_local_fields
 
 pytestmark = pytest.mark.usefixtures("drawn")
 
-PLANE, SPACE = Grid((6, 4), (3.0, 1.0)), Grid((4, 3, 5), (4.0, 1.5, 2.5))
+PLANE, SPACE = Grid((6, 4), lengths=(3.0, 1.0)), Grid((4, 3, 5), lengths=(4.0, 1.5, 2.5))
 
 
 def panels(figure):

@@ -101,7 +101,7 @@ def material(labels, grid, factor):
     labels = labels[tuple(slice(n // factor * factor) for n in grid.shape)]
     phases = nh.coarsen(nh.phases_from_labels(labels, len(kappa)), factor)
     lengths = [n * spacing for n, spacing in zip(labels.shape, grid.spacing, strict=True)]
-    cell = nh.CellProblem(nh.Grid(phases.shape[:-1], lengths), nh.Conductivity(), nh.Periodic(), tolerance=1e-5)
+    cell = nh.CellProblem(nh.Grid(phases.shape[:-1], lengths=lengths), nh.Conductivity(), nh.Periodic(), tolerance=1e-5)
     return cell, nh.mix(phases, jnp.asarray(kappa), grid=cell.grid)
 
 

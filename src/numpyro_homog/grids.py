@@ -1,6 +1,7 @@
 """Regular voxel grids of a periodic cell."""
 
 import math
+import operator
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,10 +15,11 @@ class Grid(eqx.Module):
     A grid is static: it is hashable, holds no array, and may be closed over or passed through `jax.jit`.
 
     Args:
-        shape: number of voxels along each axis, d = 1, 2 or 3 positive integers.
+        shape: number of voxels along each axis, d = 1, 2 or 3 positive integers; a line of n voxels is `n` or `(n,)`.
         lengths: edge lengths of the cell, d positive numbers; default: 1 for each axis. The unit is the user's.
 
     Raises:
+        TypeError: at construction, if more than `shape` is given without a name.
         ValueError: at construction, if `shape` or `lengths` is not as described.
 
     Example:
@@ -29,17 +31,22 @@ class Grid(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
     lengths: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, shape, lengths=None):
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        if not 1 <= len(shape) <= 3 or any(int(n) != n or n < 1 for n in shape):
-            raise ValueError(f"Grid expects one, two or three positive integers as its shape; got {shape}.")
-        lengths = (1.0,) * len(shape) if lengths is None else tuple(map(float, np.atleast_1d(lengths)))
-        if len(lengths) != len(shape) or not all(math.isfinite(length) and length > 0 for length in lengths):
+    def __init__(self, shape, *misplaced, lengths=None):
+        if misplaced:
+            raise TypeError(_misplaced(shape, misplaced))
+        given = tuple(shape) if np.ndim(shape) else (shape,)
+        try:
+            self.shape = tuple(operator.index(n) for n in given)
+        except TypeError:
+            self.shape = ()
+        if not 1 <= len(self.shape) <= 3 or min(self.shape) < 1:
+            raise ValueError(f"Grid expects one, two or three positive integers as its shape; got {given}.")
+        self.lengths = (1.0,) * self.ndim if lengths is None else tuple(map(float, np.atleast_1d(lengths)))
+        if len(self.lengths) != self.ndim or not all(math.isfinite(length) and length > 0 for length in self.lengths):
             raise ValueError(
-                f"Grid expects one positive finite length for each of the {len(shape)} axes of {shape}; got {lengths}."
+                f"Grid expects one positive finite length for each of the {self.ndim} axes of {self.shape}; got"
+                f" {self.lengths}."
             )
-        self.shape = tuple(int(n) for n in shape)
-        self.lengths = lengths
 
     @property
     def ndim(self) -> int:
@@ -69,6 +76,17 @@ class Grid(eqx.Module):
             for n, h in zip(self.shape, self.spacing, strict=True)
         ]
         return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def _misplaced(shape, others):
+    """What to write for `Grid(shape, *others)`: more axes, or lengths."""
+    if np.ndim(shape) or any(map(np.ndim, others)):
+        return f"Grid takes lengths by name: write Grid({shape}, lengths={others[0]})."
+    axes = (shape, *others)
+    return (
+        f"Grid takes the voxels of all axes as one tuple: write Grid({axes}) for {len(axes)} axes, or"
+        f" Grid({shape}, lengths={others[0]}) for a line of {shape} voxels."
+    )
 
 
 def block_means(fractions, factors: tuple[int, ...]):

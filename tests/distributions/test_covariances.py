@@ -103,7 +103,7 @@ def test_samples_have_this_covariance_at_every_point(name, d, x64):
     """The field is linear in the noise: J J^T, corners included, on a grid and at points."""
     lengths = (1.0, 1.5, 0.7)[:d]
     covariance = COVARIANCES[name](lengths, jnp.ones(3))
-    grid = nh.Grid((3,) * d, lengths)
+    grid = nh.Grid((3,) * d, lengths=lengths)
     corners = jnp.array(list(itertools.product(*((0.0, length) for length in lengths))))
     for points in (grid, corners):
         law = nh.GaussianField(points, covariance)

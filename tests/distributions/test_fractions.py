@@ -200,7 +200,7 @@ def test_symmetries(eps):
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_volumes_agree_with_a_sharp_fine_grid_on_rectangular_voxels(distance):
-    grid, fine = nh.Grid((16, 24), (1.0, 2.0)), nh.Grid((256, 384), (1.0, 2.0))
+    grid, fine = nh.Grid((16, 24), lengths=(1.0, 2.0)), nh.Grid((256, 384), lengths=(1.0, 2.0))
     z = seeds(3, (10,), key=5) * jnp.array([1.0, 2.0])
     w = jnp.broadcast_to(DELAYS, (10, 3))
     smooth = fractions(z, w, grid, distance)

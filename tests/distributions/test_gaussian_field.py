@@ -18,7 +18,7 @@ BOX = nh.NeumannMatern((1.0, 1.0), 5.0, 3.0, num_modes=6)
 @pytest.mark.x32
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_a_grid_means_its_voxel_centres(d, eps):
-    grid = nh.Grid((3, 4, 5)[:d], (1.0, 2.0, 1.5)[:d])
+    grid = nh.Grid((3, 4, 5)[:d], lengths=(1.0, 2.0, 1.5)[:d])
     for covariance in (
         nh.PeriodicSquaredExponential(grid.lengths, 0.3, num_modes=4),
         nh.NeumannMatern(grid.lengths, 4.0, 3.0, variance=1.0, num_modes=5, margin=0.2),
@@ -107,7 +107,7 @@ def test_the_dtype_is_that_of_the_covariance(x64):
         (lambda: nh.GaussianField(nh.Grid((4, 4, 4)), TORUS), "3 coordinates but the covariance has 2 lengths"),
         (lambda: nh.GaussianField(jnp.zeros(3), TORUS), "3 coordinates"),
         (lambda: nh.GaussianField(0.5, TORUS), "coordinates on the last axis"),
-        (lambda: nh.GaussianField(nh.Grid((4, 4), (2.0, 1.0)), BOX), "only be mirrored; enlarge"),
+        (lambda: nh.GaussianField(nh.Grid((4, 4), lengths=(2.0, 1.0)), BOX), "only be mirrored; enlarge"),
         (lambda: nh.GaussianField(jnp.array([[0.5, -0.1]]), BOX), "points must be in the box"),
     ],
 )

@@ -12,8 +12,8 @@ from numpyro_homog.distributions._search import nearest_seed, nearest_seeds
 CASES = {
     "square": (nh.Grid((24, 24)), 80),
     "tiles do not fit": (nh.Grid((37, 26)), 90),
-    "rectangular voxels in small units": (nh.Grid((30, 24), (1e-6, 2e-6)), 120),
-    "a strip": (nh.Grid((48, 6), (1.0, 0.1)), 60),
+    "rectangular voxels in small units": (nh.Grid((30, 24), lengths=(1e-6, 2e-6)), 120),
+    "a strip": (nh.Grid((48, 6), lengths=(1.0, 0.1)), 60),
     "more seeds than voxels": (nh.Grid((8, 8)), 100),
     "few seeds": (nh.Grid((9, 8)), 3),
     "one dimension": (nh.Grid((200,)), 50),

@@ -10,7 +10,11 @@ import numpyro_homog as nh
 from numpyro_homog.homogenization import isotropic_stiffness
 
 BOUNDARIES = {"UniformFlux": nh.UniformFlux(), "Periodic": nh.Periodic(), "Affine": nh.Affine()}
-GRIDS = {1: nh.Grid((5,), (2.0,)), 2: nh.Grid((4, 5), (1.0, 1.5)), 3: nh.Grid((3, 2, 4), (1.0, 0.7, 1.3))}
+GRIDS = {
+    1: nh.Grid((5,), lengths=(2.0,)),
+    2: nh.Grid((4, 5), lengths=(1.0, 1.5)),
+    3: nh.Grid((3, 2, 4), lengths=(1.0, 0.7, 1.3)),
+}
 each_boundary = pytest.mark.parametrize("boundary", BOUNDARIES)
 each_law = pytest.mark.parametrize("law", ["conduction", "elasticity"])
 slow = pytest.mark.slow
@@ -136,7 +140,7 @@ def test_iterations_do_not_grow_with_the_mesh():
 def test_korns_constant_is_no_guess_for_free_faces(lengths):
     """The least eigenvalue of the identity medium relative to half the Laplacian, against what the certificate uses."""
     d = len(lengths)
-    grid = nh.Grid((6, 6) if d == 2 else (3, 3, 3), lengths)
+    grid = nh.Grid((6, 6) if d == 2 else (3, 3, 3), lengths=lengths)
     law = nh.LinearElasticity()
     reference = nh.UniformFlux().reference(grid, law)
     from numpyro_homog.homogenization._operator import pad_coefficients, voxel_operator

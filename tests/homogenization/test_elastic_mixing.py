@@ -46,7 +46,7 @@ def test_pure_voxels_keep_their_phase(rule, d, eps):
 @pytest.mark.parametrize("d", [2, 3])
 def test_mixtures_lie_between_reuss_and_voigt_and_scale(rule, d):
     phases = random_phases(1, (3,) * d)
-    grid = nh.Grid((3,) * d, (1.0, 2.0, 0.5)[:d])
+    grid = nh.Grid((3,) * d, lengths=(1.0, 2.0, 0.5)[:d])
     mixed = as_stiffness(nh.mix(phases, (LAME, SHEAR), rule, grid=grid), d)
     stiffness = isotropic_stiffness(LAME, SHEAR, d)
     voigt = jnp.einsum("...j,jab->...ab", phases, stiffness)

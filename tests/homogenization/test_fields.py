@@ -8,7 +8,7 @@ import pytest
 from numpyro_homog.grids import Grid
 from numpyro_homog.homogenization import CellProblem, Conductivity, LinearElasticity, Periodic, local_fields, solve_cell
 
-GRIDS = [Grid(7, 2.0), Grid((6, 5), (1.5, 0.7)), Grid((5, 4, 3), (1.0, 2.0, 0.5))]
+GRIDS = [Grid(7, lengths=2.0), Grid((6, 5), lengths=(1.5, 0.7)), Grid((5, 4, 3), lengths=(1.0, 2.0, 0.5))]
 
 
 def random_field(grid, *batch, tensors):
@@ -77,7 +77,7 @@ def laminate(grid):
 
 @pytest.mark.x32
 def test_a_laminate_has_one_flux_across_and_one_gradient_along(x64):
-    grid = Grid((6, 4), (3.0, 1.0))
+    grid = Grid((6, 4), lengths=(3.0, 1.0))
     cell = CellProblem(grid, Conductivity(), Periodic(), tolerance=1e-12 if x64 else 1e-6)
     gradient, flux = local_fields(cell, laminate(grid), solve_cell(cell, laminate(grid)))
     tolerance = 1e-6 if x64 else 1e-3

@@ -41,7 +41,7 @@ def test_a_mesh_of_boxes_is_a_voxel_grid(d, law, boundary):
     field = random_field(law, shape)
     mesh = box_mesh(shape, "QUAD4" if d == 2 else "HEX8", lengths)
     assert np.array_equal(mesh.labels, np.arange(mesh.num_elements))
-    expected = effective(nh.Grid(shape, lengths), law, boundary, field, tolerance=1e-13)
+    expected = effective(nh.Grid(shape, lengths=lengths), law, boundary, field, tolerance=1e-13)
     found = effective(mesh, law, boundary, flatten(field, d), tolerance=1e-13)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
@@ -52,7 +52,7 @@ def test_anisotropic_elements_are_anisotropic_voxels():
     shape, lengths = SIZES[2]
     values = np.random.default_rng(0).normal(size=(*shape, 2, 2))
     tensors = jnp.asarray(values @ np.swapaxes(values, -1, -2) + np.eye(2))
-    expected = effective(nh.Grid(shape, lengths), "conduction", "Periodic", tensors, tolerance=1e-12)
+    expected = effective(nh.Grid(shape, lengths=lengths), "conduction", "Periodic", tensors, tolerance=1e-12)
     mesh = box_mesh(shape, "QUAD4", lengths)
     found = effective(mesh, "conduction", "Periodic", tensors.reshape(-1, 2, 2), tolerance=1e-12)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)

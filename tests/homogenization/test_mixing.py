@@ -146,7 +146,7 @@ def test_batches_broadcast():
 
 def test_grid_gives_dimension_and_voxel_shape(eps):
     # An interface at 45 degrees in space, on voxels twice as long as wide.
-    grid = nh.Grid((8, 8), (1.0, 2.0))
+    grid = nh.Grid((8, 8), lengths=(1.0, 2.0))
     x = grid.centers(jnp.result_type(float))
     ramp = jnp.clip(0.5 + (x[..., 0] + x[..., 1] - 1.5) / 2, 0, 1)
     field = nh.mix(jnp.stack([ramp, 1 - ramp], -1), jnp.array([1.0, 2.0]), grid=grid)

@@ -54,7 +54,7 @@ def inverse_matrix(law, grid, field):
 )
 def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
     """Whatever the coefficients, up to contrast 1e6 and any anisotropy, no estimate of an eigenvalue is in it."""
-    grid = nh.Grid((12, 8), (1.0, 0.5))
+    grid = nh.Grid((12, 8), lengths=(1.0, 0.5))
     elastic = kind in ("lame", "mandel")
     law = nh.LinearElasticity() if elastic else nh.Conductivity()
     scalars = 10 ** jnp.asarray(np.random.default_rng(1).uniform(0, 6, (1, *grid.shape)))

@@ -98,7 +98,9 @@ def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
 def grid_cycle(grid: Grid, law: AbstractLaw, bases: tuple) -> GridCycle:
     """The cycle of a periodic grid; raises ValueError as `coarser_shapes`."""
     shapes = coarser_shapes(grid, law)
-    return GridCycle(tuple(voxel_operator(Grid(shape, grid.lengths), law, bases) for shape in shapes), tuple(shapes))
+    return GridCycle(
+        tuple(voxel_operator(Grid(shape, lengths=grid.lengths), law, bases) for shape in shapes), tuple(shapes)
+    )
 
 
 def _relaxations(num):

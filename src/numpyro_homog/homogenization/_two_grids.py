@@ -55,7 +55,7 @@ class TwoGridCell(AbstractCell):
                 f"Two voxels become one: their number must be even along each axis; got {cell.grid.shape}."
             )
         self.cell, self.rule = cell, rule
-        coarse = Grid(tuple(n // 2 for n in cell.grid.shape), cell.grid.lengths)
+        coarse = Grid(tuple(n // 2 for n in cell.grid.shape), lengths=cell.grid.lengths)
         self.coarse = dataclasses.replace(cell, grid=coarse)
 
     def compute_effective(

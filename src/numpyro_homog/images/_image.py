@@ -80,7 +80,7 @@ def load_image(
         ImportError: for .vti, if VTK is not installed (the extra "images").
 
     Example:
-        >>> save_image("cell.h5", np.zeros((8, 4), np.uint8), Grid((8, 4), (2.0, 1.0)))
+        >>> save_image("cell.h5", np.zeros((8, 4), np.uint8), Grid((8, 4), lengths=(2.0, 1.0)))
         >>> load_image("cell.h5").grid.lengths
         (2.0, 1.0)
     """
@@ -166,10 +166,10 @@ def _as_image(
         edges = np.full(ndim, spacing) if np.ndim(spacing) == 0 else np.array(spacing)
         if edges.shape != (ndim,) or not ((edges > 0) & (edges < np.inf)).all():
             raise ValueError(f"spacing is one positive length or one for each of {ndim} axes; got {spacing}.")
-        return Image(values, Grid(shape, edges * shape))
+        return Image(values, Grid(shape, lengths=edges * shape))
     if stored.lengths is not None and len(stored.lengths) != ndim:
         raise ValueError(f"{path} says that the cell has the lengths {stored.lengths}; its array has {ndim} grid axes.")
-    return Image(values, Grid(shape, shape if stored.lengths is None else stored.lengths))
+    return Image(values, Grid(shape, lengths=shape if stored.lengths is None else stored.lengths))
 
 
 def _as_field(name: str, values: Any, grid: Grid) -> np.ndarray:
