@@ -115,7 +115,7 @@ def test_held_labels_make_a_smooth_divergence_with_the_gradient_it_says():
 
 def rounds_from(start, level, **options):
     """The end of held rounds, with the settings of a fit."""
-    driver = Driver(LevenbergMarquardt(), np.ones(2), Checkpoint(None, "none"), Progress(show=False, total=None))
+    driver = Driver(LevenbergMarquardt(), np.ones(2), Checkpoint(None, "none"), Progress(show=False))
     return HeldRounds(driver).run("rounds", level, start, **options)
 
 

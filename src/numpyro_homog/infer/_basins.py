@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._levenberg_marquardt import FAILED, Descent
+from ._table import Table
 
 
 class Basin(NamedTuple):
@@ -31,6 +32,12 @@ class BasinTable(tuple[Basin, ...]):
     """The basins that a fit has found, best first; prints as a table."""
 
     def __repr__(self) -> str:
+        return self._table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html("Basins")
+
+    def _table(self):
         rows = [("basin", "starts", "loss", "specimens", "ended", "parameters")]
         for number, basin in enumerate(self):
             values = "  ".join(f"{name}={_format(value)}" for name, value in basin.params.items())
@@ -38,9 +45,7 @@ class BasinTable(tuple[Basin, ...]):
             rows.append(
                 (str(number), starts, f"{basin.loss:.4g}", str(basin.num_specimens), basin.status, values or "-")
             )
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]) for row in rows]
-        return "\n".join(lines)
+        return Table(rows)
 
 
 def is_same_basin(end: Descent, position: np.ndarray, tolerance: float) -> bool:

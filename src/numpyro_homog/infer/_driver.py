@@ -64,7 +64,7 @@ class Driver:
             if saved is None:
                 self.store.put(**{name: descent.to_arrays(), "costs": level.problem.costs.to_arrays()})
             saved = None
-            self.progress.update(name, float(descent.losses[-1]))
+            self.progress.report(name, float(descent.losses[-1]), level.num_specimens)
             if descent.status != RUNNING:
                 return descent
             descent = step_descent(descent, level, self.settings, self.scale, tolerance, floor)

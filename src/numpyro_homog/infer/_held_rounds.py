@@ -134,7 +134,7 @@ class HeldRounds:
             descent = step_descent(descent, model, settings, self._scale, _TOLERANCE)
         found = _Round(position, begin, descent.position, descent.status)
         self._store.put(**{name: found.to_arrays(), "costs": level.problem.costs.to_arrays()})
-        self._progress.update(name, float(begin.value))
+        self._progress.report(name, float(begin.value), level.num_specimens)
         return found
 
     def _evaluate(self, name, level, position):

@@ -5,6 +5,8 @@ import math
 import equinox as eqx
 import numpy as np
 
+from ._table import Table
+
 _SHOWN_SIZES = (100, 1000, 10_000)
 _SHOWN_TARGET = 0.05
 
@@ -85,6 +87,18 @@ class Identifiability(eqx.Module):
 
     def summary(self) -> str:
         """Predicted errors, open and weak directions as a text table."""
+        return self._table().to_text()
+
+    def __repr__(self) -> str:
+        return f"{self._title()}\n\n{self.summary()}"
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html(self._title())
+
+    def _title(self):
+        return f"Identifiability, from {self.stats['populations']} populations of {self.stats['specimens']} specimens"
+
+    def _table(self):
         sizes = [f"N = {size}" for size in _SHOWN_SIZES]
         rows = [("parameter", "value", *sizes, f"N for {_SHOWN_TARGET:.0%}")]
         values, errors = np.concatenate([v.ravel() for v in self.params.values()]), self._errors()
@@ -93,25 +107,18 @@ class Identifiability(eqx.Module):
         for name, error in self.relative_errors(1).items():
             if self.params[name].size > 1:
                 rows.append(_row(name, "2-norm", error))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         accuracy = np.concatenate([value.ravel() for value in self.monte_carlo_error.values()])
         known = f" (Monte-Carlo accuracy {np.nanmax(accuracy):.0%})" if np.isfinite(accuracy).any() else ""
         spectrum = ", ".join(f"{max(value, 0):.2g}" for value in self.eigenvalues)
-        lines += [
-            "",
+        notes = [
             f"relative standard errors of N measured specimens{known}; multiply by sqrt(1 + N/M) for M simulated ones",
             f"eigenvalues of the scaled Gauss-Newton matrix: {spectrum}",
         ]
         if self.undetermined:
-            lines += [f"undetermined: {direction}" for direction in self.undetermined]
+            notes += [f"undetermined: {direction}" for direction in self.undetermined]
         else:
-            lines.append(f"weakest direction: {self.directions[0]}")
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        sizes = f"{self.stats['populations']} populations of {self.stats['specimens']} specimens"
-        return f"Identifiability, from {sizes}\n\n{self.summary()}"
+            notes.append(f"weakest direction: {self.directions[0]}")
+        return Table(rows, notes)
 
     def _errors(self):
         return np.where(self._determined, np.sqrt(np.maximum(np.diag(self.covariance), 0)), np.inf)

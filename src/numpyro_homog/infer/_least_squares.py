@@ -103,6 +103,7 @@ class Search:
             raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
         if best.status == ABANDONED:
             # Nothing better came of the other rounds: it goes on to its end.
+            self._driver.progress.expect(1)
             first = next(i for i, end in self._polished.items() if end is best)
             best = self._descend_whole(f"finish {first}", best.position)
             self._losses[first] = np.append(self._losses[first], best.losses)
@@ -124,11 +125,13 @@ class Search:
         first, last = number * self._num_starts, (number + 1) * self._num_starts
         draws = self._draws[DRAWS_PER_START * first : DRAWS_PER_START * last]
         losses, positions = [np.zeros(0)] * self._num_starts, list(draws[: self._num_starts])
-        if self._part.num_specimens >= 4 * self._few.num_specimens:
+        is_scouted = self._part.num_specimens >= 4 * self._few.num_specimens
+        self._driver.progress.expect((1 + is_scouted) * self._num_starts)
+        if is_scouted:
             close = _CLOSE * self._floor(self._few)
             positions = self._driver.best_of(f"draws {number}", self._few, draws, self._num_starts)
             scouts = [
-                self._driver.descend(f"scout {first + i}", self._few, position, _SCOUTING_TOLERANCE, floor=close)
+                self._descend(f"scout {first + i}", self._few, position, _SCOUTING_TOLERANCE, floor=close)
                 for i, position in enumerate(positions)
             ]
             positions, losses = [scout.position for scout in scouts], [scout.losses for scout in scouts]
@@ -137,9 +140,14 @@ class Search:
             tolerance = max(tolerance, _SCREENING_TOLERANCE)
         for i, position in enumerate(positions):
             rival = _rival(self._ends, self._floor(self._part))
-            end = self._driver.descend(f"start {first + i}", self._part, position, tolerance, rival=rival)
+            end = self._descend(f"start {first + i}", self._part, position, tolerance, rival=rival)
             self._ends.append(end)
             self._losses.append(np.append(losses[i], end.losses))
+
+    def _descend(self, *where, **options):
+        end = self._driver.descend(*where, **options)
+        self._driver.progress.advance()
+        return end
 
     def _groups(self):
         return group_by_basin(self._ends, self._floor(self._part))
@@ -151,8 +159,9 @@ class Search:
             return
         limit = _rival(self._ends, self._floor(self._part))
         fresh = [group[0] for group in self._groups() if not set(group) & set(self._polished)]
-        chosen = [i for i in fresh if self._ends[i].evaluation.value <= limit]
-        for i in chosen[: self._settings.max_polished]:
+        chosen = [i for i in fresh if self._ends[i].evaluation.value <= limit][: self._settings.max_polished]
+        self._driver.progress.expect(len(chosen))
+        for i in chosen:
             rival = _rival(self._polished.values(), self._floor(self._whole))
             if not is_last:
                 rival = min(rival, MOST_NOISE * self._floor(self._whole))
@@ -167,10 +176,11 @@ class Search:
             known = [end for end in self._polished.values() if end.status == CONVERGED]
             end = HeldRounds(self._driver).run(name, self._whole, position, rival, known, self._floor(self._whole))
             if end.status != EXHAUSTED:
+                self._driver.progress.advance()
                 return end
             position, losses = end.position, end.losses
         tolerance = self._settings.tolerance
-        end = self._driver.descend(name, self._whole, position, tolerance, rival=rival, settled=True)
+        end = self._descend(name, self._whole, position, tolerance, rival=rival, settled=True)
         return end._replace(losses=np.append(losses, end.losses))
 
     def _is_confirmed(self):

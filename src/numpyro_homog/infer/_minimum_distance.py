@@ -146,7 +146,7 @@ class MinimumDistance:
                 is cheap, each the best of four draws). If none comes near the noise floor, another round follows; see
                 `LevenbergMarquardt`.
             starts: constrained values of all parameters, by name, from which the first starts begin.
-            progress: show a progress bar.
+            progress: show a progress bar: what is done of what is foreseen, and the least loss so far.
             checkpoint: a file for the state, replaced after each iteration. If it exists, the run goes on from it and
                 ends with bitwise the result of an uninterrupted one, on the same machine; a finished run simulates one
                 population, for its standard errors. The model's code is not part of what is compared: remove the file
@@ -201,7 +201,7 @@ class MinimumDistance:
         noise = problem.sampling_noise(noise_key)
         keys = (simulation_key, divergence_key)
         try:
-            with Progress(show=progress, total=self.num_steps and self.num_steps * num_starts) as bar:
+            with Progress(show=progress, unit="steps" if self.num_steps else "descents") as bar:
                 if isinstance(self.optimizer, LevenbergMarquardt):
                     driver = Driver(self.optimizer, spread, store, bar)
                     outcome = Search(problem, self.optimizer, prior, num_starts, driver, keys, noise, drawn).run()

@@ -9,6 +9,7 @@ import numpy as np
 from .._results import RESULTS
 from ._basins import BasinTable
 from ._standard_errors import normal_draws
+from ._table import Table
 
 if TYPE_CHECKING:
     import arviz
@@ -106,6 +107,15 @@ class MinimumDistanceResult(eqx.Module):
 
     def summary(self) -> str:
         """Estimates, standard errors, fit and costs as a text table."""
+        return self._table().to_text()
+
+    def __repr__(self) -> str:
+        return f"MinimumDistanceResult\n\n{self.summary()}\n\n{self.basins!r}"
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html("MinimumDistanceResult") + self.basins._repr_html_()
+
+    def _table(self):
         estimates = np.concatenate([value.ravel() for value in self.params.values()])
         rows = [("parameter", "estimate", "standard error")]
         if self.standard_errors is None:
@@ -114,29 +124,23 @@ class MinimumDistanceResult(eqx.Module):
             errors = np.concatenate([value.ravel() for value in self.standard_errors.values()])
         for label, estimate, error in zip(self.labels, estimates, errors, strict=True):
             rows.append((label, f"{estimate:.5g}", "-" if np.isnan(error) else f"{error:.2g}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         stats = self.stats
-        lines += [
-            "",
+        notes = [
             f"divergence {self.loss:.4g}; sampling noise alone makes {self.noise_floor:.4g}"
             f" ({stats['num_data']} measured, {stats['num_simulated']} simulated specimens)",
             f"{stats['solves']} specimens simulated in {stats['seconds']:.1f} s"
             f" ({stats['compile_seconds']:.1f} s of them compiling)",
         ]
         if stats["num_populations"] > 1:
-            lines.append(f"mean of the estimates from {stats['num_populations']} independent populations")
+            notes.append(f"mean of the estimates from {stats['num_populations']} independent populations")
         if self.scored:
             ways = [f"{name} by {' and '.join(how)}" for name, how in self.derivatives.items() if how]
-            lines.append(f"derivatives: {', '.join(ways)}; scores of {', '.join(self.scored)}")
+            notes.append(f"derivatives: {', '.join(ways)}; scores of {', '.join(self.scored)}")
         if self.result != RESULTS.successful:
             advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
-            lines += ["", f"Beware: {advice}"]
-            lines += [f"  undetermined: {direction}" for direction in self.undetermined]
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return f"MinimumDistanceResult\n\n{self.summary()}\n\n{self.basins!r}"
+            notes += ["", f"Beware: {advice}"]
+            notes += [f"  undetermined: {direction}" for direction in self.undetermined]
+        return Table(rows, notes)
 
 
 def _data_array(name, value):

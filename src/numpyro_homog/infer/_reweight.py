@@ -17,6 +17,7 @@ from ._level import LeastSquares
 from ._minimum_distance import MinimumDistance
 from ._problem import Problem, split_vector
 from ._result import MinimumDistanceResult
+from ._table import Table
 
 _MAX_HALVINGS = 4
 
@@ -57,25 +58,26 @@ class ReweightedFit(eqx.Module):
 
     def summary(self) -> str:
         """Estimates of both stages and the test as a text table."""
+        return self._table().to_text()
+
+    def __repr__(self) -> str:
+        return f"ReweightedFit\n\n{self.summary()}"
+
+    def _repr_html_(self) -> str:
+        return self._table().to_html("ReweightedFit")
+
+    def _table(self):
         rows = [("parameter", "estimate", "standard error", "first stage", "standard error")]
         first_errors = self.first.standard_errors or {name: np.full(v.shape, np.nan) for name, v in self.params.items()}
         columns = (self.params, self.standard_errors, self.first.params, first_errors)
         flat = [np.concatenate([column[name].ravel() for name in self.params]) for column in columns]
         for label, *numbers in zip(self.labels, *flat, strict=True):
             rows.append((label, *(f"{x:.{digits}g}" for x, digits in zip(numbers, (5, 2, 5, 2), strict=True))))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines += [
-            "",
-            f"J = {self.j_statistic:.4g} on {self.degrees_of_freedom} degrees of freedom, p = {self.p_value:.2g}",
-        ]
+        notes = [f"J = {self.j_statistic:.4g} on {self.degrees_of_freedom} degrees of freedom, p = {self.p_value:.2g}"]
         if self.result != RESULTS.successful:
             advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
-            lines += ["", f"Beware: {advice}"]
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return f"ReweightedFit\n\n{self.summary()}"
+            notes += ["", f"Beware: {advice}"]
+        return Table(rows, notes)
 
 
 def reweight(

@@ -54,6 +54,7 @@ def fit_stochastic(
     """
     simulation_key, divergence_key, steps_key = keys
     window = max(1, min(_WINDOW, settings.num_steps // 2))
+    progress.expect(settings.num_steps * len(starts))
     runs = [
         _descend(problem, settings, start, jax.random.fold_in(steps_key, i), f"start {i}", window, store, progress)
         for i, start in enumerate(starts)
@@ -125,6 +126,7 @@ def _descend(problem, settings, start, start_key, name, window, store, progress)
         new_leaves = [jnp.where(good, a, b) for a, b in zip(jax.tree.leaves(new_state), leaves, strict=True)]
         return new_vector, new_leaves, jnp.where(good, loss, jnp.nan)
 
+    progress.advance(len(losses))
     for i in range(len(losses), settings.num_steps):
         vector, leaves, loss = problem.call(
             "step", step, vector, leaves, jax.random.fold_in(start_key, i), problem.data
@@ -136,7 +138,8 @@ def _descend(problem, settings, start, start_key, name, window, store, progress)
         state_arrays: dict[str, Any] = {f"leaf {j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
         state_arrays |= {"vector": np.asarray(vector), "total": total, "losses": losses}
         store.put(**{name: state_arrays, "costs": problem.costs.to_arrays()})
-        progress.update(name, losses[-1])
+        progress.report(name, losses[-1], problem.population.num_specimens)
+        progress.advance()
     return (total / window).astype(start.dtype), losses
 
 

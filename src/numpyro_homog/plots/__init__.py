@@ -1,6 +1,7 @@
 """Pictures of cells, of their local fields, of clouds of tensors and of fits.
 
-All return Matplotlib figures made by pyplot; none shows, saves or closes them, or changes a global setting.
+All return Matplotlib figures made by pyplot: a notebook shows each once, a script by `plt.show()`. None saves them or
+changes a global setting.
 """
 
 from ._cells import plot_field as plot_field

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import new_figure, phase_colors, phase_legend
+from ._style import new_figure, phase_colors, phase_legend, shown_once
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -82,7 +82,7 @@ def plot_field(
         phase_legend(owner, place, palette, labels)
     else:
         figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=16, label=colorbar_label or "")
-    return figure
+    return shown_once(figure)
 
 
 def _as_cells(field):

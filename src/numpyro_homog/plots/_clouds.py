@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..tensors import component_names, unique_components
-from ._style import FITTED, MEASURED, new_figure
+from ._style import FITTED, MEASURED, new_figure, shown_once
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -85,7 +85,7 @@ def plot_cloud(
     if len(clouds) > 1:
         handles, texts = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="upper right", frameon=False, bbox_to_anchor=(0.98, 0.98))
-    return figure.get_figure(root=True)
+    return shown_once(figure.get_figure(root=True))
 
 
 def _components(name, tensors):

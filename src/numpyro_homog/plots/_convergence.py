@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import MEASURED, MUTED, new_figure
+from ._style import MEASURED, MUTED, new_figure, shown_once
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -67,4 +67,4 @@ def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> "matp
         # Below the label of the axis, from the left edge of the axes.
         style: dict[str, Any] = {"va": "top", "family": "monospace", "fontsize": 7}
         ax.annotate(table, (0, 0), (0, -42), xycoords="axes fraction", textcoords="offset points", **style)
-    return ax.get_figure(root=True)
+    return shown_once(ax.get_figure(root=True))

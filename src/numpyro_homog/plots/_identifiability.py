@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import COLORS, MUTED, new_figure
+from ._style import COLORS, MUTED, new_figure, shown_once
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -64,4 +64,4 @@ def plot_identifiability(
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
-    return ax.get_figure(root=True)
+    return shown_once(ax.get_figure(root=True))

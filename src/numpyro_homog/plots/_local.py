@@ -7,7 +7,7 @@ import numpy as np
 
 from ..grids import Grid
 from ..homogenization import CellProblem, CellSolution, local_fields
-from ._style import new_figure, phase_colors, phase_legend
+from ._style import new_figure, phase_colors, phase_legend, shown_once
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -71,7 +71,7 @@ def plot_image(
         phase_legend(figure, "outside center right", palette, labels)
     else:
         figure.colorbar(image, ax=axes[0].tolist(), fraction=0.05, pad=0.02, aspect=16, label=colorbar_label)
-    return figure
+    return shown_once(figure)
 
 
 def plot_local_fields(
@@ -168,7 +168,7 @@ def plot_local_fields(
         figure.colorbar(drawn, ax=row.tolist(), fraction=0.05, pad=0.02, aspect=16, label=label, extend=extend)
     if grid.ndim == 3:
         figure.suptitle(f"on the plane {plane.name(length_unit)}", fontsize="medium")
-    return figure
+    return shown_once(figure)
 
 
 class _Plane:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..meshes import Mesh
-from ._style import new_figure, phase_colors, phase_legend
+from ._style import new_figure, phase_colors, phase_legend, shown_once
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -74,7 +74,7 @@ def plot_mesh(
     ax.set_aspect("equal")
     (left, bottom), (width, height) = mesh.lower, mesh.lengths
     ax.set(xlim=(left, left + width), ylim=(bottom, bottom + height), xlabel="$x_1$", ylabel="$x_2$")
-    return figure
+    return shown_once(figure)
 
 
 def _around(num_nodes):

@@ -1,5 +1,7 @@
 """Colours, figures and legends that the plots share."""
 
+import functools
+
 import numpy as np
 
 # Told apart by the colour-blind and in grey: the first three are Paul Tol's "high contrast".
@@ -14,6 +16,27 @@ def new_figure(num_rows, num_columns, size, *, layout="constrained", sharey=Fals
     if fig is None:
         fig = plt.figure(figsize=size, layout=layout)
     return fig, fig.subplots(num_rows, num_columns, squeeze=False, sharey=sharey, width_ratios=width_ratios)
+
+
+def shown_once(figure):
+    """The figure, which a notebook shows once: where it is the value of a cell, and else at the end of the cell.
+
+    Its inline backend shows all figures of pyplot at the end of a cell, also one that it has just shown as the value.
+    """
+    import matplotlib
+
+    if "inline" in (matplotlib.get_backend(auto_select=False) or ""):
+        figure._ipython_display_ = functools.partial(_display, figure)  # IPython looks for this method
+    return figure
+
+
+def _display(figure):
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    plt.close(figure)  # out of pyplot's list; the figure itself stays as it is
+    vars(figure).pop("_ipython_display_", None)
+    display(figure)
 
 
 def phase_colors(num_phases):
