@@ -46,6 +46,7 @@ def test_the_example_of_meshes_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mesh = circle_mesh(0.3, 4, "TRI6")
     contents = meshio.Mesh(mesh.points, [("triangle6", mesh.elements)], cell_data={"gmsh:physical": [mesh.labels + 1]})
+    contents.field_data = {"matrix": np.array([1, 2]), "disk": np.array([2, 2])}
     contents.cell_data["gmsh:geometrical"] = contents.cell_data["gmsh:physical"]
     contents.write("cell.msh", file_format="gmsh22")
     names = {}

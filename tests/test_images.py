@@ -235,17 +235,17 @@ def uneven(path):
 BAD = [
     ("a.jpg", b"", r"cannot read 'a.jpg'; it knows .png, .tif, .* and folders of slices"),
     ("a", b"", "cannot read 'a'; it knows"),
-    ("a.png", picture("RGB"), r"colour picture \(mode RGB: R, G, B\).* Convert it to grey"),
+    ("a.png", picture("RGB"), r"colour picture \(mode RGB: R, G, B; 1 frames\).* Convert it to grey"),
     ("a.png", picture("RGBA"), "colour picture"),
     ("a.png", picture("LA"), "colour picture"),
     ("a.png", picture("P"), "colour picture"),
     ("a.tif", uneven, r"The slices differ: page 1 of .* has shape \(2, 3\) .* has \(3, 3\)"),
-    ("a.png", b"no picture", "cannot be read as a picture"),
+    ("a.png", b"no picture", "cannot be read as PNG: not a PNG file. It may be damaged"),
     ("a.npy", lambda path: np.save(path, np.ones(4)), r"two or three axes; it holds \(4,\)"),
     ("a.npy", lambda path: np.save(path, np.array([[1.0, np.nan]])), "1 values that are not finite"),
     ("a.npy", lambda path: np.save(path, np.ones((2, 2), complex)), "holds complex128; expected real numbers"),
     ("a.npy", lambda path: np.save(path, np.ones((2, 0))), r"empty array of shape \(2, 0\)"),
-    ("a.npz", b"no archive", "no NumPy file"),
+    ("a.npz", b"no archive", "cannot be read as an archive of NumPy .Python objects are not loaded.: "),
     ("a.npz", lambda path: np.savez(path, x=np.ones(4)), "holds no array of numbers with two or three grid axes"),
     ("a.vti", b"no xml", "no VTK image data"),
     ("a.vti", VTI.format(kind="Cell", extent="0 6 0 0 0 0", numbers="0 1 2 3 4 5", more="").encode(), "has .* points"),
@@ -256,7 +256,7 @@ BAD = [
         ).encode(),
         "turned in space",
     ),
-    ("a.h5", b"no hdf5", "is no HDF5 file"),
+    ("a.h5", b"no hdf5", "cannot be read as HDF5: .*file signature not found"),
     ("a.h5", hdf5(ms=(np.ones((2, 2)), {"permute_order": "abc"})), "permute_order = 'abc'; expected 'zyx' or 'xyz'"),
     ("a.h5", hdf5(ms=(np.ones((2, 2)), {"L": [1.0, 2.0]})), "L = .* whose order is not fixed; pass spacing"),
     ("a.h5", hdf5(ms=(np.ones((2, 2)), {"domain_lengths": [1.0, 2.0, 3.0]})), "its array has 2 grid axes"),
@@ -268,6 +268,27 @@ BAD = [
 def test_a_bad_file_is_refused_with_the_reason(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message):
         load_image(make(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("suffix", [".vti", ".h5", ".npz", ".npy", ".png", ".tif", ".json"])
+def test_a_damaged_file_is_refused_by_name(tmp_path, suffix):
+    """Cut short anywhere; names need not be ASCII."""
+    path = tmp_path / f"zerstört è{suffix}"
+    if suffix in FORMATS:
+        save_image(path, values(GRIDS[0]), GRIDS[0])
+    elif suffix == ".npy":
+        np.save(path, ROWS)
+    elif suffix == ".json":
+        path.write_text('{"microstructure": {"filepath": "cell.h5", "datasetname": "/ms", "L": [1, 2, 3]}}')
+    else:
+        PIL.Image.fromarray(ROWS).save(path)
+    whole = path.read_bytes()
+    if suffix != ".json":
+        load_image(path)
+    for length in (0, 3, 40, len(whole) // 2):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            load_image(path)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ NAMESPACES = {
     "homogenization",
     "images",
     "infer",
+    "meshes",
     "plots",
     "population",
     "tensors",

@@ -89,7 +89,7 @@ if kappa is None or (options.thresholds and len(options.thresholds) + 1 != len(k
 # %%
 def labelled(path):
     picture = path.is_dir() or path.suffix.lower() in (".png", ".tif", ".tiff")
-    guess = ("zyx" if path.is_dir() or getattr(PIL.Image.open(path), "n_frames", 1) > 1 else "yx") if picture else None
+    guess = {2: "yx", 3: "zyx"}[nh.load_image(path).grid.ndim] if picture else None
     image = nh.load_image(path, dataset=options.dataset, spacing=options.spacing, axes=options.axes or guess)
     if options.thresholds is None:
         return image, image.values

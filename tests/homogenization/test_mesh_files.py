@@ -24,12 +24,17 @@ def test_a_file_has_the_mesh_and_its_phases(suffix, kind, tmp_path):
     if suffix == "vtu":
         cells, data = [(name, mesh.elements + 1), ("line", np.array([[1, 2]]))], {"phase": [tags, np.zeros(1, int)]}
     path = tmp_path / f"cell.{suffix}"
-    contents = meshio.Mesh(points, cells, cell_data={} if suffix == "inp" else data)
+    sets = {"soft": [np.flatnonzero(part == 3) for part in (tags[:3], tags[3:])]}
+    sets["stiff"] = [np.flatnonzero(part == 7) for part in (tags[:3], tags[3:])]
+    contents = meshio.Mesh(
+        points, cells, cell_data={} if suffix == "inp" else data, cell_sets=sets if suffix == "inp" else {}
+    )
     contents.write(path, file_format="gmsh22" if suffix == "msh" else None)
     found = nh.load_mesh(path)
     np.testing.assert_allclose(found.points, mesh.points, atol=1e-12)
     np.testing.assert_array_equal(found.elements, mesh.elements)
-    np.testing.assert_array_equal(found.labels, 0 if suffix == "inp" else mesh.labels % 2)
+    np.testing.assert_array_equal(found.labels, mesh.labels % 2)
+    assert found.tags == (("soft", "stiff") if suffix == "inp" else (3, 7))
     assert found.element_type == kind
 
 
@@ -59,6 +64,9 @@ HALVES = np.array([[0, 1, 2], [0, 2, 3]])
         ((SQUARE, HALVES[:1], "TRI3"), "number 3 at"),
         ((SQUARE, HALVES, "TRI3", [0, 1, 1]), "labels"),
         ((SQUARE, HALVES, "TRI3", [0, -1]), "labels"),
+        ((SQUARE, HALVES, "TRI3", [1, 2]), r"from 0, but the least is 1. Pass labels - 1, .* or `tags`"),
+        ((SQUARE, HALVES, "TRI3", [0, 2**32]), "labels must be below"),
+        ((SQUARE, HALVES + 2**32, "TRI3"), "elements must be below"),
     ],
 )
 def test_what_is_no_mesh_is_refused(arguments, message):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..grids import Grid
-from ._stored import Stored, choose
+from ._stored import Stored, choose, reading
 
 _ORDER, _LENGTHS = "permute_order", "domain_lengths"
 
@@ -20,9 +20,7 @@ def read_hdf5(path: Path, dataset: str | None) -> Stored:
     """One data set, with its axes and lengths if it says."""
     import h5py
 
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is no HDF5 file.")
-    with h5py.File(path, "r") as file:
+    with reading(path, "HDF5"), h5py.File(path, "r") as file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
         stored = file[choose(path, names, dataset, "data set")]

@@ -10,12 +10,14 @@ import numpy as np
 from ..grids import Grid
 from ._arrays import read_npy, read_npz, write_npz
 from ._hdf5 import read_fans_input, read_hdf5, write_hdf5
-from ._pictures import read_picture, read_slices
+from ._pictures import read_png, read_slices
 from ._stored import Stored
+from ._tiff import read_tiff
 from ._vti import read_vti, write_vti
 
 _READERS = {
-    **dict.fromkeys((".png", ".tif", ".tiff"), read_picture),
+    ".png": read_png,
+    **dict.fromkeys((".tif", ".tiff"), read_tiff),
     ".npy": read_npy,
     ".npz": read_npz,
     ".vti": read_vti,
@@ -51,7 +53,8 @@ def load_image(
     What is read follows from the name of the file:
 
     - a folder: slices, .png or .tif, in the natural order of their names (2 before 10);
-    - .png, .tif, .tiff: a grey picture, or the pages of a TIFF stack;
+    - .png, .tif, .tiff: a grey picture, or the slices of a TIFF stack, in several directories or in one, as ImageJ has
+      it above 4 GB;
     - .npy, .npz: an array; a file of `save_image` knows its lengths;
     - .vti: VTK image data, one value in each cell (or at each point, read as a voxel), as ParaView and DAMASK have it;
     - .h5, .hdf5: HDF5 in the layout of FANS, axes "zyx" unless the attribute "permute_order" of the data set differs;
@@ -60,6 +63,10 @@ def load_image(
     Pictures and arrays are taken as NumPy has them: the first array axis is the grid axis x_1, so x_1 runs down the
     rows of a picture and x_2 along them, and in a stack x_1 counts the slices. `axes` says otherwise: with "yx" x_1
     points to the right and x_2 down, with "zyx" a stack has x_3 across its slices.
+
+    Numbers are those that the file stores: a TIFF in which white is zero (masks of one bit are often written so) is not
+    inverted, and numbers of few bits are not scaled. TIFF without compression may hold any integers or floating-point
+    numbers; what is compressed may have up to 32 bits. Any size is read; it costs the memory of the array.
 
     Args:
         path: the file or folder.
@@ -75,8 +82,9 @@ def load_image(
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the extension is unknown, the file is not what its extension says, the data set is missing or
-            ambiguous, the picture has colours, slices differ in shape, a value is not finite, or an option does not
-            fit.
+            ambiguous, the picture has colours or a palette, slices differ in shape or are fewer than noted, a TIFF has
+            channels or times, a compressed one a type or size (above 179 million pixels) that Pillow does not decode, a
+            value is not finite, or an option does not fit.
         ImportError: for .vti, if VTK is not installed (the extra "images").
 
     Example:

@@ -1,6 +1,7 @@
-"""What every reader of a file returns, and how one array of several is chosen."""
+"""What every reader of a file returns, and what several of them need."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,18 @@ class Stored(NamedTuple):
     lengths: tuple[float, ...] | None
 
 
+@contextlib.contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """What fails within becomes an error that names the file, unless it does so already."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as {kind}: {reason}. It may be damaged or cut short.") from error
+
+
 def choose(path: Path, names: Sequence[str], dataset: str | None, kind: str) -> str:
     """The name of the array to read: the one asked for, or the only one there is."""
     listed = ", ".join(map(repr, names))
@@ -33,3 +46,24 @@ def choose(path: Path, names: Sequence[str], dataset: str | None, kind: str) -> 
     if dataset.strip("/") not in [name.strip("/") for name in names]:
         raise ValueError(f"{path} holds no {kind} {dataset!r}; there are {listed}.")
     return dataset
+
+
+def stack(pages: Sequence[np.ndarray], names: Sequence[str]) -> Stored:
+    """One picture, or several as the slices of a stack."""
+    for page, name in zip(pages, names, strict=True):
+        if page.ndim != 2:
+            raise ValueError(f"{name} has shape {page.shape}; a slice has two axes.")
+        if page.shape != pages[0].shape or page.dtype != pages[0].dtype:
+            raise ValueError(
+                f"The slices differ: {names[0]} has shape {pages[0].shape} and {pages[0].dtype}, "
+                f"{name} has {page.shape} and {page.dtype}."
+            )
+    return Stored(pages[0], "xy", None) if len(pages) == 1 else Stored(np.stack(pages), "xyz", None)
+
+
+def stored_numbers(values: np.ndarray, bits: int, *, inverted: bool) -> np.ndarray:
+    """The numbers that a file stores, of the grey values that Pillow makes of them, black 0 and white the greatest."""
+    values = values.astype(np.uint8) if values.dtype == bool else values
+    if inverted:
+        values = (1 if bits == 1 else 255) - values
+    return values // (255 // (2**bits - 1)) if bits in (2, 4) else values

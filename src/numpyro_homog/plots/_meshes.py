@@ -29,7 +29,7 @@ def plot_mesh(
         mesh: the mesh, two-dimensional.
         values: scalars, shape (num_elements,), such as a coefficient or a component of `local_fields`; default: the
             phases of `mesh.labels`.
-        labels: names of the phases for the legend, or none if empty; default: "phase 1", ...
+        labels: names of the phases for the legend, or none if empty; default: `mesh.tags`, or "phase 1", ...
         colorbar_label: what the values are, with their unit.
         edges: draw the edges of the elements.
         ax: Matplotlib axes to draw into; default: a new figure.
@@ -64,7 +64,9 @@ def plot_mesh(
     )
     outlines = PolyCollection(mesh.points[mesh.elements][:, _around(mesh.elements.shape[1])], **lines)
     if values is None:
-        palette = phase_colors(int(mesh.labels.max()) + 1)
+        palette = phase_colors(len(mesh.tags))
+        if labels is None and mesh.tags != tuple(range(len(mesh.tags))):
+            labels = [tag if isinstance(tag, str) else f"tag {tag}" for tag in mesh.tags]
         outlines.set_facecolor(palette[mesh.labels])
         phase_legend(ax, "center left", palette, labels)
     else:

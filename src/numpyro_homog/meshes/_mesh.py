@@ -1,13 +1,12 @@
-"""Meshes of finite elements that fill a box, and files of them."""
+"""`Mesh`: finite elements that fill a box."""
 
 import hashlib
-import os
 
 import jax
 import numpy as np
 
 # Space dimension and nodes of an element, and the name that meshio has for it.
-_ELEMENTS = {
+ELEMENTS = {
     "TRI3": (2, 3, "triangle"),
     "TRI6": (2, 6, "triangle6"),
     "QUAD4": (2, 4, "quad"),
@@ -17,11 +16,6 @@ _ELEMENTS = {
     "HEX8": (3, 8, "hexahedron"),
     "HEX20": (3, 20, "hexahedron20"),
 }
-_TYPES = {file_name: name for name, (_, _, file_name) in _ELEMENTS.items()}
-_LINES = ("vertex", "line")
-_PLANES = ("triangle", "quad")
-# Where files keep the number of the phase of an element, in this order.
-_TAGS = ("gmsh:physical", "phase", "label", "labels", "medit:ref", "cell_tags", "gmsh:geometrical")
 
 
 @jax.tree_util.register_static
@@ -41,7 +35,8 @@ class Mesh:
             and Abaqus): corners first, then mid-side nodes.
         element_type: "TRI3", "TRI6", "QUAD4", "QUAD8", "TET4", "TET10", "HEX8" or "HEX20".
         labels: number of the phase of each element, shape (num_elements,), integers from 0; default: all 0. A field of
-            phase properties is then `kappa[mesh.labels]`.
+            phase properties, one for each of `tags`, is then `kappa[mesh.labels]`.
+        tags: a name or a number for each phase, in the order of `labels`; default: 0, 1, ..., the greatest label.
 
     Attributes:
         lower: least coordinate along each axis.
@@ -58,10 +53,10 @@ class Mesh:
         ((2,), (1.0, 1.0))
     """
 
-    def __init__(self, points, elements, element_type: str, *, labels=None):
-        if element_type not in _ELEMENTS:
-            raise ValueError(f"Mesh knows the element types {', '.join(_ELEMENTS)}; got {element_type!r}.")
-        ndim, num_nodes, _ = _ELEMENTS[element_type]
+    def __init__(self, points, elements, element_type: str, *, labels=None, tags=None):
+        if element_type not in ELEMENTS:
+            raise ValueError(f"Mesh knows the element types {', '.join(ELEMENTS)}; got {element_type!r}.")
+        ndim, num_nodes, _ = ELEMENTS[element_type]
         coordinates = np.array(points, float)
         if coordinates.ndim != 2 or coordinates.shape[1] != ndim or not np.all(np.isfinite(coordinates)):
             raise ValueError(
@@ -90,12 +85,22 @@ class Mesh:
                 f"labels must be numbers of phases from 0, shape ({len(table)},) for as many elements; got shape"
                 f" {phases.shape} and the least number {phases.min() if phases.size else None}."
             )
+        num_phases = int(phases.max()) + 1
+        if tags is None and phases.min() > 0:
+            raise ValueError(
+                f"labels count the phases from 0, but the least is {phases.min()}. Pass labels - {phases.min()}, or"
+                " np.unique(labels, return_inverse=True)[1]; or `tags` with one entry for each phase, 0 to the greatest"
+                " label, if phases are absent from this mesh."
+            )
+        if tags is not None and (len(set(tags)) < len(tags) or len(tags) < num_phases):
+            raise ValueError(f"tags must be different, at least {num_phases} for as many phases in labels; got {tags}.")
         self.points, self.elements, self.labels, self.element_type = coordinates, table, phases, element_type
+        self.tags = tuple(range(num_phases) if tags is None else tags)
         for array in (self.points, self.elements, self.labels):
             array.setflags(write=False)
         self.lower = tuple(coordinates.min(axis=0).tolist())
         self.lengths = tuple(np.ptp(coordinates, axis=0).tolist())
-        digest = hashlib.sha256(element_type.encode())
+        digest = hashlib.sha256(repr((element_type, self.tags)).encode())
         for array in (self.points, self.elements, self.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
         self._digest = digest.digest()
@@ -127,74 +132,16 @@ class Mesh:
         return hash(self._digest)
 
     def __repr__(self) -> str:
-        return f"Mesh({self.num_elements} {self.element_type}, {self.num_points} points, lengths={self.lengths})"
-
-
-def load_mesh(path: str | os.PathLike) -> Mesh:
-    """Mesh of a file that meshio reads: Gmsh, VTK (.vtu), Abaqus, XDMF, MED and others.
-
-    Of the elements of the file those of the highest dimension are kept, and their nodes. The phase of an element is its
-    tag (in Gmsh the physical group, else the geometrical entity; or a field named "phase" or "label"); `labels` counts
-    the tags that occur from 0, in increasing order.
-
-    Args:
-        path: the file.
-
-    Returns:
-        `Mesh`.
-
-    Raises:
-        ValueError: if the elements are of several types or of one that `Mesh` does not know.
-
-    What it does not do: mesh. In Gmsh, set periodic curves or surfaces (`Periodic Curve {...} = {...} Translate {...}`)
-    so that the nodes of opposite faces match, and Mesh.SecondOrderIncomplete = 1 for QUAD8 and HEX20.
-
-    Example:
-        >>> mesh = load_mesh("cell.msh")
-        >>> cell = CellProblem(mesh, Conductivity(), Periodic())
-        >>> effective_tensor(cell, jnp.array([1.0, 10.0])[mesh.labels])
-    """
-    import meshio
-
-    contents = meshio.read(os.fspath(path))
-    dimension = max((_dimension(block.type) for block in contents.cells), default=0)
-    chosen = [index for index, block in enumerate(contents.cells) if _dimension(block.type) == dimension]
-    types = sorted({contents.cells[index].type for index in chosen})
-    if dimension < 2 or len(types) != 1 or types[0] not in _TYPES:
-        raise ValueError(
-            f"{os.fspath(path)} has elements of the types {types or 'none'}; a Mesh has one of {', '.join(_TYPES)}."
-            " Mesh again without recombination (or with it everywhere), and in second order with incomplete elements."
+        return (
+            f"Mesh({self.num_elements} {self.element_type}, {self.num_points} points, lengths={self.lengths},"
+            f" tags={self.tags})"
         )
-    elements = np.concatenate([contents.cells[index].data for index in chosen])
-    used, elements = np.unique(elements, return_inverse=True)
-    points = np.asarray(contents.points, float)[used]
-    if dimension == 2 and points.shape[1] == 3:
-        if np.ptp(points[:, 2]) > 1e-9 * np.ptp(points, axis=0).max():
-            raise ValueError(f"{os.fspath(path)} is a surface in space; a plane mesh has one value of z.")
-        points = points[:, :2]
-    tags = _tags(contents, chosen)
-    labels = None if tags is None else np.unique(tags, return_inverse=True)[1].reshape(-1)
-    return Mesh(points, elements.reshape(-1, _ELEMENTS[_TYPES[types[0]]][1]), _TYPES[types[0]], labels=labels)
-
-
-def _tags(contents, chosen):
-    """The integer of each element that says of which phase it is, or None."""
-    for name in _TAGS:
-        if name in contents.cell_data:
-            values = np.concatenate([np.asarray(contents.cell_data[name][index]).reshape(-1) for index in chosen])
-            if np.array_equal(values, np.round(values)):
-                return values.astype(int)
-    return None
-
-
-def _dimension(file_type):
-    if file_type.startswith(_LINES):
-        return 1 if file_type.startswith("line") else 0
-    return 2 if file_type.startswith(_PLANES) else 3
 
 
 def _integers(array, what):
     values = np.array(array)
     if values.size and not np.array_equal(values, np.round(values)):
         raise ValueError(f"{what} must be integers; got {values.dtype}.")
+    if values.size and np.abs(values).max() > np.iinfo(np.int32).max:
+        raise ValueError(f"{what} must be below 2**31; got {values.min()} to {values.max()}.")
     return values.astype(np.int32)

@@ -1,0 +1,99 @@
+"""Which array or which sets of a file tell the phase of each element."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ._contents import Contents
+
+# Names of arrays that number the phases, in lower case and without signs between the words.
+_PHASES = re.compile(
+    r"gmshphysical|celltags?|"
+    r"(phase|label|mat|material|region|zone|attribute|block|elementblock|group|physical|domain|subdomain)s?"
+    r"(id|ids|index|number|tag|tags)?"
+)
+# Arrays that number the pieces of a geometry, asked where nothing else tells.
+_PIECES = ("gmsh:geometrical", "medit:ref", "CellEntityIds")
+
+
+def phases_of(
+    path: Path, contents: Contents, rows: np.ndarray, wanted: str | Sequence[str] | None
+) -> tuple[np.ndarray | None, list[int | str] | None]:
+    """Labels of the elements `rows`, from 0, and what the file calls each of the phases; None for a single phase.
+
+    Raises:
+        ValueError: if the file does not tell, or the array or the sets that are `wanted` do not.
+    """
+    arrays = {name: values[rows] for name, values in contents.arrays.items()}
+    groups = [{name: np.isin(rows, members) for name, members in group.items()} for group in contents.sets]
+    listed = (
+        f"It has the arrays {_listed(arrays)} and the sets {_listed(n for group in groups for n in group)}; say which:"
+        " load_mesh(path, phases='array'), phases=['set', 'set', ...], or phases=[] for a single phase."
+    )
+    whole = {name: values for name, values in arrays.items() if np.array_equal(values, np.round(values))}
+    if isinstance(wanted, str):
+        if wanted not in whole:
+            raise ValueError(f"{path} has no array {wanted!r} of whole numbers. {listed}")
+        return _numbered(whole[wanted], contents.names.get(wanted, {}))
+    if wanted is not None:
+        return _chosen(path, {name: one for group in reversed(groups) for name, one in group.items()}, wanted, listed)
+    named = [name for name in arrays if _PHASES.fullmatch(re.sub(r"[\W_]+", "", name.lower()))]
+    if named:
+        told = sorted((name for name in named if name in whole), key=lambda name: -len(np.unique(whole[name])))
+        if not told or any(len(np.unique(whole[n])) > 1 and not _refines(whole[n], whole[told[0]]) for n in told[1:]):
+            raise ValueError(
+                f"{path} has the arrays {_listed(named)}, which disagree or hold no whole numbers. {listed}"
+            )
+        return _numbered(whole[told[0]], contents.names.get(told[0], {}))
+    found = [(list(sets), labels) for sets, labels in map(_partition, groups) if labels is not None]
+    if found and all(_refines(labels, found[0][1]) for _, labels in found):
+        return found[0][1], found[0][0]
+    proper = any(0 < np.sum(one) < len(rows) for group in groups for one in group.values())
+    pieces = [name for name in _PIECES if name in whole and len(np.unique(whole[name])) > 1]
+    if pieces and not proper:
+        return _numbered(whole[pieces[0]], {})
+    if proper or any(1 < len(np.unique(values)) < len(values) for values in whole.values()):
+        raise ValueError(f"{path} does not tell the phases of its elements. {listed}")
+    return None, None
+
+
+def _numbered(values, names):
+    tags, labels = np.unique(values, return_inverse=True)
+    return labels.reshape(-1), [names.get(int(tag), int(tag)) for tag in tags]
+
+
+def _chosen(path, sets, wanted, listed):
+    missing = [name for name in wanted if name not in sets]
+    if missing:
+        raise ValueError(f"{path} has no set {missing[0]!r}. {listed}")
+    members = np.array([sets[name] for name in wanted])
+    if not len(members):
+        return None, None
+    counts = members.sum(axis=0)
+    if np.any(counts != 1):
+        raise ValueError(
+            f"Each element must be in one of the sets {_listed(wanted)} of {path}, but {np.sum(counts == 0)} are in"
+            f" none of them and {np.sum(counts > 1)} in several. {listed}"
+        )
+    return members.argmax(axis=0), list(wanted)
+
+
+def _partition(group):
+    """The sets of a group that are parts of the mesh, and the labels they make; None if they overlap or leave gaps."""
+    parts: dict[str, np.ndarray] = {}
+    for name, members in group.items():
+        if members.any() and not members.all() and not any(np.array_equal(members, one) for one in parts.values()):
+            parts[name] = members
+    table = np.array(list(parts.values()))
+    return parts, table.argmax(axis=0) if len(parts) and np.all(table.sum(axis=0) == 1) else None
+
+
+def _refines(fine, coarse):
+    """Whether elements that share a label in `fine` share one in `coarse`."""
+    return len(np.unique(np.stack([fine, coarse]), axis=1).T) == len(np.unique(fine))
+
+
+def _listed(names):
+    return ", ".join(map(repr, names)) or "(none)"
