@@ -107,6 +107,15 @@ DISTRIBUTIONS["VoronoiPhases"] = DistributionCase(
     lambda fractions: nh.VoronoiPhases(GRID, fractions, 4, temperature=0.2, sharp=True),
     (jnp.array([0.5, 0.3, 0.2]),),
 )
+DISTRIBUTIONS["Pushforward"] = DistributionCase(
+    lambda sharpness: nh.distributions.Pushforward(
+        dist.Normal(0.0, 1.0).expand([2]).to_event(1),
+        lambda noise, sharpness: jax.nn.softmax(sharpness * jnp.outer(noise, jnp.arange(6.0)), axis=0).T,
+        sharpness,
+        batch_ndims=sharpness.ndim,
+    ),
+    (jnp.array(0.3),),
+)
 DISTRIBUTIONS["UniformSimplex"] = DistributionCase(nh.UniformSimplex, (jnp.array(0.1), jnp.array([0.3, 0.5])))
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import meshio
@@ -25,6 +26,19 @@ def test_the_examples_of_extending_run():
 
     def model():
         nh.homogenize("K_eff", cell, field)
+
+    def simulate():  # abstractly: the cells need not be solved here
+        sites = trace(seed(names["model"], 0)).get_trace(3)
+        return sites["phases"]["value"], sites["K_eff"]["value"]
+
+    assert [part.shape for part in jax.eval_shape(simulate)] == [(3, 16, 16, 2), (3, 2, 2)]
+    area = names["disk"](jnp.array([0.2, 0.9]), 0.3)[..., 0].mean()
+    np.testing.assert_allclose(area, np.pi * 0.3**2, rtol=1e-2)
+
+    x, y = np.random.default_rng(0).normal(size=(2, 50, 3))
+    divergence = names["MomentDistance"]()
+    assert divergence(x, x, rng_key=None) == 0
+    assert divergence(x, y, rng_key=None) > 0
 
     answered = trace(names["Constant"](model, jnp.full((1, 1), 7.0))).get_trace()
     assert answered["K_eff"]["value"].tolist() == [[7.0]]

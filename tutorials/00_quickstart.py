@@ -15,13 +15,13 @@
 # %%
 import argparse
 import os
+import sys
 import time
 import warnings
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -31,7 +31,6 @@ from numpyro.infer import Predictive
 import numpyro_homog as nh
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="arviz")  # ArviZ announces its rewrite
-matplotlib.use("Agg")
 
 EXAMPLE = "laguerre_plates"
 FAST = os.environ.get("FAST", "0") == "1"
@@ -39,7 +38,7 @@ parser = argparse.ArgumentParser(description="Estimate phase conductivities and 
 parser.add_argument("csv", nargs="?", help="measured tensors; default: the packaged example")
 parser.add_argument("--num-phases", type=int, default=3, help="number of phases of the model")
 parser.add_argument("--out", type=Path, default=Path("out"), help="folder for figures and results")
-options, _ = parser.parse_known_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)
 options.out.mkdir(parents=True, exist_ok=True)
 begin = time.perf_counter()
 

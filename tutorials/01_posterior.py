@@ -19,7 +19,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -35,7 +34,6 @@ with warnings.catch_warnings():
     import arviz as az
 
 FAST = os.environ.get("FAST", "0") == "1"
-matplotlib.use("Agg")
 out = Path("out")
 out.mkdir(exist_ok=True)
 numpyro.set_host_device_count(2)  # two chains at a time; must come before the first computation
@@ -83,7 +81,7 @@ print(fit.basins)
 # ## The posterior
 #
 # `generalized_bayes` keeps the priors of `delay` and `kappa`, simulates the sites of the plate with noise that is held
-# fixed, and adds the factor $-\texttt{loss_scale}\, D$. Cells and tensors are hidden.
+# fixed, and adds the factor $-\text{loss scale}\, D$. Cells and tensors are hidden.
 #
 # `TransformReparam` lets NUTS walk in the unconstrained numbers behind the ordered conductivities. These are the
 # coordinates of the fit too: its estimate starts the chains, and its curvature, with that of the prior, is the

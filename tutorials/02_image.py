@@ -17,18 +17,16 @@
 import argparse
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import PIL.Image
 from scipy.ndimage import gaussian_filter, median_filter
 
 import numpyro_homog as nh
-
-matplotlib.use("Agg")
 
 FAST = os.environ.get("FAST", "0") == "1"
 parser = argparse.ArgumentParser(description="Effective conductivity of a microstructure from an image of it.")
@@ -42,7 +40,7 @@ parser.add_argument("--conductivities", type=float, nargs="+", help="one for eac
 parser.add_argument("--names", nargs="+", help="names of the phases, for the legend")
 parser.add_argument("--coarsen", type=int, default=2, help="voxels along the edge of a block that becomes one")
 parser.add_argument("--out", type=Path, default=Path("out"), help="folder for figures and results")
-options, _ = parser.parse_known_args()
+options = parser.parse_args([] if "ipykernel" in sys.modules else None)
 options.out.mkdir(parents=True, exist_ok=True)
 begin = time.perf_counter()
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import numpyro
@@ -25,7 +24,6 @@ from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 import numpyro_homog as nh
 
 FAST = os.environ.get("FAST", "0") == "1"
-matplotlib.use("Agg")
 out = Path("out")
 out.mkdir(exist_ok=True)
 cell = nh.LaminateCell()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import numpyro
@@ -26,7 +25,6 @@ from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 import numpyro_homog as nh
 
 FAST = os.environ.get("FAST", "0") == "1"
-matplotlib.use("Agg")
 out = Path("out")
 out.mkdir(exist_ok=True)
 kappa, delays, noise = jnp.array([1.0, 5.0, 10.0]), jnp.array([0.0, 0.1, 0.05]), 0.02

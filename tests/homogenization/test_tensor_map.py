@@ -107,5 +107,7 @@ def test_bad_arguments_are_refused():
         TensorMapLaw(fourier, symmetric=True)
     with pytest.raises(ValueError, match="2 components; got 3"):
         nh.effective_tensor(cell(TensorMapLaw(hooke, num_components=3)), (field(0, 4, 5),) * 2)
+    with pytest.raises(ValueError, match=r"flux of the shape of the gradient, .* = \(1, 2\)"):
+        nh.effective_tensor(cell(TensorMapLaw(lambda gradient, k: k * gradient[0])), (field(0, 4, 5),))
     with pytest.raises(ValueError, match="one shape"):
         nh.effective_tensor(cell(TensorMapLaw(hooke, num_components=2)), (field(0, 4, 5), field(0, 4, 4)))

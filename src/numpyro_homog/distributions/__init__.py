@@ -6,6 +6,7 @@ from ._dirichlet_copula import DirichletCopulaField as DirichletCopulaField
 from ._fractions import AbstractDistance as AbstractDistance
 from ._fractions import EuclideanDistance as EuclideanDistance
 from ._fractions import SquaredDistance as SquaredDistance
+from ._function import Pushforward as Pushforward
 from ._gaussian_field import GaussianField as GaussianField
 from ._laguerre import LaguerreTessellation as LaguerreTessellation
 from ._neumann import NeumannMatern as NeumannMatern

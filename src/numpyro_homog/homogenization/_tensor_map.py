@@ -97,6 +97,13 @@ class TensorMapLaw(AbstractLaw):
                     f" cell.grid {grid.shape} for all."
                 )
         basis = jnp.asarray(self._basis(d), parts[0].dtype)
+        scalars = [jax.ShapeDtypeStruct((), part.dtype) for part in parts]
+        flux = jax.eval_shape(self.tensor_map, jax.ShapeDtypeStruct(basis.shape[1:], basis.dtype), *scalars)
+        if getattr(flux, "shape", None) != basis.shape[1:]:
+            raise ValueError(
+                f"tensor_map must return a flux of the shape of the gradient, (num_components, d) = {basis.shape[1:]};"
+                f" it returns {flux}."
+            )
         probe = jnp.asarray(np.random.default_rng(0).standard_normal((self.components, d)), parts[0].dtype)
         probe = jnp.tensordot(jnp.tensordot(basis, probe, 2), basis, (0, 0))
 

@@ -136,6 +136,7 @@ def _abstract_trace(model):
             substituted = handlers.substitute(handlers.seed(model, jax.random.key(0)), substitute_fn=_value_of_improper)
             traced = handlers.trace(substituted).get_trace()
         for name, site in traced.items():
+            _check_shape(name, site)
             # Only what holds no tracer leaves this function.
             kept = ("type", "is_observed", "cond_indep_stack")
             sites[name] = {k: site[k] for k in kept if k in site}
@@ -145,6 +146,20 @@ def _abstract_trace(model):
 
     shapes = jax.eval_shape(run)
     return sites, shapes, gate.num_bytes
+
+
+def _check_shape(name, site):
+    """A transform of the user's own may announce another shape than it has, and nothing else looks."""
+    if site["type"] != "sample":
+        return
+    shape, announced = jnp.shape(site["value"]), site["fn"].shape()
+    if shape[len(shape) - len(announced) :] != announced:
+        raise ValueError(
+            f"Site '{name}' has shape {shape}, but its distribution announces {announced}, batch and event. A NumPyro"
+            " transform that changes shapes must define `forward_shape` and `inverse_shape`, and its `domain` and"
+            " `codomain` must have as many event axes as its argument and its value;"
+            " `nh.distributions.Pushforward(noise, fn)` does all of that."
+        )
 
 
 def _value_of_improper(site):
