@@ -133,7 +133,7 @@ class GaussianCopulaField(dist.TransformedDistribution):
 
     @property
     def has_rsample(self) -> bool:
-        """True: samples can be differentiated."""
+        """Samples can be differentiated."""
         return True
 
     def log_prob(self, value, intermediates=None):
