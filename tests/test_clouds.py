@@ -80,6 +80,19 @@ def test_bad_data_are_refused(data, message):
 
 def test_event_shapes_are_compared():
     scale = CloudScale({"K_eff": tensors(4)})
-    scale.check_event_shapes({"K_eff": (2, 2)})
+    scale.check_model({"K_eff": (2, 2)}, [], 10)
     with pytest.raises(ValueError, match=r"has shape \(2, 2\), but site 'K_eff' of the model has event shape \(3, 3\)"):
-        scale.check_event_shapes({"K_eff": (3, 3)})
+        scale.check_model({"K_eff": (3, 3)}, [], 10)
+
+
+def test_a_stiffness_has_21_components_in_space():
+    """It had 36: each off-diagonal one twice."""
+    root = np.random.default_rng(0).normal(size=(10, 6, 6))
+    stiffness = root @ np.swapaxes(root, 1, 2)
+    scale = CloudScale({"C_eff": stiffness})
+    assert len(scale.names) == 21
+    assert scale.names[6] == "C_eff[K12]"
+    np.testing.assert_allclose(scale.data_cloud()[:, 6] * scale.scales[6], stiffness[:, 0, 1])
+    stiffness[3, 0, 1] *= 2
+    with pytest.raises(ValueError, match=r"not symmetric in specimens \[3\]"):
+        CloudScale({"C_eff": stiffness})

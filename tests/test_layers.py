@@ -22,6 +22,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 LEVELS = {
     "_typing": 0,
     "_results": 0,
+    "_keys": 0,
     "_workers": 0,
     "_tracing": 0,
     "tensors": 1,

@@ -1,17 +1,14 @@
-"""The only file that touches internals of NumPyro (see test_numpyro_contract.py) and tells releases of ArviZ apart."""
+"""The only file that touches NumPyro internals; guarded by tests/test_numpyro_contract.py."""
 
-import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpyro.distributions as dist
+from numpyro import handlers
 from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, apply_stack
 from numpyro.primitives import Messenger as Messenger
-
-if TYPE_CHECKING:
-    import xarray
 
 
 def has_handlers() -> bool:
@@ -22,6 +19,22 @@ def has_handlers() -> bool:
 def send_message(message: dict) -> dict:
     """Pass `message` through the stack of active handlers; return it with its value set."""
     return apply_stack(message)
+
+
+def is_settled(message: dict) -> bool:
+    """Whether a handler has decided the value of a latent sample site that is still on its way: `substitute`, `do`."""
+    return "_intervener_id" in message or (message["value"] is not None and "_control_flow_done" not in message)
+
+
+def sites_given_outside() -> frozenset[str]:
+    """Names of the sites to which the active handlers would give a value, by dictionary or trace."""
+    given: set[str] = set()
+    for handler in _PYRO_STACK:
+        if isinstance(handler, (handlers.substitute, handlers.condition, handlers.do)):
+            given.update(handler.data or ())
+        elif isinstance(handler, handlers.replay):
+            given.update(handler.trace or ())
+    return frozenset(given)
 
 
 def dependencies(fn: Callable, params: dict) -> dict[Any, frozenset[str]]:
@@ -42,16 +55,6 @@ def is_masked(distribution: dist.Distribution) -> bool:
     while isinstance(distribution, (dist.ExpandedDistribution, dist.Independent)):
         distribution = distribution.base_dist
     return isinstance(distribution, dist.MaskedDistribution)
-
-
-def arviz_groups(**groups: "xarray.Dataset") -> Any:
-    """Datasets in what `arviz.from_numpyro` returns: an `InferenceData` before ArviZ 1.0, a `DataTree` since."""
-    import arviz
-    import xarray
-
-    if "posterior" in inspect.signature(arviz.from_dict).parameters:
-        return arviz.InferenceData(**groups)
-    return xarray.DataTree.from_dict(groups)
 
 
 def _is_set(node):

@@ -24,13 +24,19 @@ class RESULTS(eqx.Enumeration):
     )
     misfit = (
         "The divergence is more than three times what sampling noise makes: no start has found the right basin, or the"
-        " model cannot make these data (too coarse cells, no measurement noise, a phase too few, a prior whose support"
-        " excludes the truth). Try more starts (`num_starts`, or `LevenbergMarquardt(max_rounds=...)`), and more"
-        " steps if the descent was cut; if the best basin stays, compare the clouds."
+        " model cannot make these data (another microstructure, other units, another order of phases, Voigt for"
+        " Mandel, too coarse cells, no measurement noise, a phase too few, a prior whose support excludes the truth)."
+        " Standard errors mean nothing then. Try more starts (`num_starts`, or `LevenbergMarquardt(max_rounds=...)`),"
+        " and more steps if the descent was cut; if the best basin stays, compare the clouds."
+    )
+    outside_prior = (
+        "The estimate lies outside of what its prior draws, or at the edge of it. Likely cause: data and prior in"
+        " different units, or a prior that excludes the truth. The prior plays no part in this fit, but a posterior of"
+        " the same model would be at its edge: look at the units, then widen the prior."
     )
     undetermined = (
         "The data do not tell all parameters: along what `undetermined` lists the divergence does not change, or so"
         " little that the prior is the narrower one. Standard errors are infinite there, and the estimate is where the"
-        " start left it or ran away. Fix a parameter (`handlers.substitute`), write the model with fewer, measure"
+        " start left it or ran away. Fix a parameter (`handlers.condition`), write the model with fewer, measure"
         " another quantity, or simulate more specimens if the effect is drowned in simulation noise."
     )

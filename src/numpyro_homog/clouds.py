@@ -1,7 +1,7 @@
 """Compared sites as one cloud of points: tensors to unique components, each divided by its spread in the data."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,12 +11,15 @@ from jaxtyping import Array, Float
 from ._tracing import early
 from .tensors import component_names, unique_components
 
+_TENSOR_SIZES = (1, 2, 3, 6)  # of conductivities, and of stiffnesses as Mandel matrices
+
 
 def component_cloud(values: Float[Array, "specimens ..."]) -> Float[Array, "specimens components"]:
     """Vector of the components of each specimen: unique ones of tensors, all entries of anything else.
 
     Args:
-        values: shape (N, *batch, d, d) with d = 1, 2 or 3 for symmetric tensors; (N,), (N, p) and others are raveled.
+        values: shape (N, *batch, d, d) with d = 1, 2 or 3 for symmetric tensors, or stiffnesses as Mandel matrices with
+            d = 3 in the plane, 6 in space; (N,), (N, p) and others are raveled.
 
     Returns:
         Components, shape (N, p), in the unit of the values.
@@ -107,20 +110,42 @@ class CloudScale:
         dtype = np.result_type(*floating) if floating else jnp.result_type(float)
         return jnp.concatenate([part.astype(dtype) for part in parts], axis=1) / jnp.asarray(self.scales[None], dtype)
 
-    def check_event_shapes(self, event_shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Compare the data with the event shapes of the model's sites.
+    def check_model(
+        self, event_shapes: Mapping[str, tuple[int, ...]], effective: Iterable[str], num_simulated: int
+    ) -> None:
+        """Refuse data that the model cannot make at all.
 
         Args:
-            event_shapes: key -> event shape in the model (`Population.compared`).
+            event_shapes: key -> event shape of the site in the model (`Population.compared`).
+            effective: the keys of effective tensors (`Population.effective`).
+            num_simulated: number of simulated specimens.
 
         Raises:
-            ValueError: if the shape of one specimen in the data is not that of the site.
+            ValueError: if the shape of one specimen in the data is not that of the site, one specimen only is
+                simulated, or the data hold tensors that are not positive definite where the model makes effective ones.
         """
         for key in self.keys:
-            if tuple(event_shapes[key]) != tuple(self.event_shapes[key]):
+            measured, expected = self.event_shapes[key], tuple(event_shapes[key])
+            if expected != tuple(measured):
+                advice = _way_to_tensors(key, measured, expected)
                 raise ValueError(
-                    f"One specimen of data['{key}'] has shape {self.event_shapes[key]}, but site '{key}' of the model"
-                    f" has event shape {tuple(event_shapes[key])}; data must have shape (num_specimens, *event)."
+                    f"One specimen of data['{key}'] has shape {measured}, but site '{key}' of the model has event shape"
+                    f" {expected}; data must have shape (num_specimens, *event).{advice}"
+                )
+        if num_simulated < 2:
+            raise ValueError(
+                "The model simulates one specimen: a distribution cannot be seen. Give its plate some times as many"
+                f" specimens as are measured, {self.num_specimens}."
+            )
+        for key in effective:
+            least = np.linalg.eigvalsh(np.asarray(self._data[key], float)).reshape(self.num_specimens, -1).min(axis=1)
+            if (least <= 0).any():
+                raise ValueError(
+                    f"data['{key}'] holds tensors that are not positive definite in specimens"
+                    f" {np.flatnonzero(least <= 0)[:10].tolist()} (least eigenvalue {least.min():.3g}), but the model"
+                    " compares an effective tensor there, which always is. Is a sign or an order of components wrong?"
+                    " Leave these specimens out; or if it is the noise of the measurement, model it: compare a site"
+                    f" `numpyro.sample('{key}', dist.Normal(tensor, noise).to_event(2))` inside the plate."
                 )
 
 
@@ -148,7 +173,18 @@ def _checked(key, value):
 
 
 def _is_tensor(event_shape):
-    return len(event_shape) >= 2 and event_shape[-1] == event_shape[-2] and event_shape[-1] <= 3
+    return len(event_shape) >= 2 and event_shape[-1] == event_shape[-2] and event_shape[-1] in _TENSOR_SIZES
+
+
+def _way_to_tensors(key, measured, expected):
+    d = expected[-1] if _is_tensor(expected) else 0
+    if d == 0 or tuple(measured) != (*expected[:-2], d * (d + 1) // 2):
+        return ""
+    return (
+        f" If these are the components {', '.join(component_names(d))} of symmetric tensors, pass"
+        f" `tensors.from_unique_components(data['{key}'])`"
+        + (" (stiffnesses as Mandel matrices; see `voigt_to_mandel`)." if d in (3, 6) else ".")
+    )
 
 
 def _numpy_components(array):

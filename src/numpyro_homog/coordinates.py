@@ -20,8 +20,8 @@ class LogEuclidean(eqx.Module):
     square torus; if it has not, do not fold.
 
     Args:
-        scales: what each component of the tensor was divided by in the cloud, shape (p,), p = 1, 3 or 6; for estimators
-            `estimator.scale.scales`.
+        scales: what each component of the tensor was divided by in the cloud, shape (p,), p = 1, 3, 6 or 21; for
+            estimators `estimator.scale.scales`.
         fold: remove the symmetries of the square; two dimensions only.
 
     Raises:
@@ -38,9 +38,9 @@ class LogEuclidean(eqx.Module):
 
     def __init__(self, scales: ArrayLike, *, fold: bool = False):
         scales = jnp.asarray(scales)
-        if scales.ndim != 1 or scales.size not in (1, 3, 6):
+        if scales.ndim != 1 or scales.size not in (1, 3, 6, 21):
             raise ValueError(
-                f"scales are those of the unique components of one tensor, shape (1,), (3,) or (6,);"
+                f"scales are those of the unique components of one tensor, shape (1,), (3,), (6,) or (21,);"
                 f" got {scales.shape}."
                 " Are other sites compared, or was a component without spread dropped?"
             )

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
+from .._keys import single_key
 from ..clouds import CloudScale
 from ..population import Population, hide_specimens
 
@@ -19,7 +20,7 @@ def generalized_bayes(
     data: Any,
     divergence: Callable[..., Array],
     *,
-    rng_key: Array,
+    rng_key: ArrayLike,
     loss_scale: Any,
     plate: str | None = None,
     chunk_size: int | None = None,
@@ -77,11 +78,11 @@ def generalized_bayes(
             " take `fit.loss_scale` of a MinimumDistance fit."
         )
     scale = CloudScale(data)
-    simulation_key, divergence_key, hidden_key = jax.random.split(rng_key, 3)
+    simulation_key, divergence_key, hidden_key = jax.random.split(single_key(rng_key), 3)
 
     def posterior_model(*args, **kwargs):
         population = Population(model, scale.keys, args, kwargs, plate=plate, chunk_size=chunk_size)
-        scale.check_event_shapes(population.compared)
+        scale.check_model(population.compared, population.effective, population.num_specimens)
         if population.non_reparametrized:
             warnings.warn(
                 f"Parameters act through draws without a derivative: {population.non_reparametrized}. Gradients of the"

@@ -26,7 +26,7 @@ def require_derivatives(population: Population, divergence: AbstractDivergence) 
             " Write what the draw depends on as a site that has one (`phi = numpyro.sample('phi',"
             " dist.Dirichlet(alpha))`, then `VoronoiPhases(grid, phi, ...)`), relax the draw (`temperature=...`, where"
             " the distribution has it), write it as a differentiable function of parameter-free noise, hold these"
-            " parameters fixed (`handlers.substitute`), or use `generalized_bayes` with a sampler that needs no"
+            " parameters fixed (`handlers.condition`), or use `generalized_bayes` with a sampler that needs no"
             " gradient."
         )
     if population.scored and not isinstance(divergence, AbstractLeastSquaresDivergence):

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import ArrayLike
 
+from .._keys import single_key
 from ..divergences import AbstractLeastSquaresDivergence
 from ..population import Population
 from ._identifiability_report import Identifiability, split_by_name
@@ -25,7 +26,7 @@ def identifiability(
     divergence: AbstractLeastSquaresDivergence,
     *args: Any,
     keys: Sequence[str],
-    rng_key: Array,
+    rng_key: ArrayLike,
     num_populations: int = 4,
     plate: str | None = None,
     chunk_size: int | None = None,
@@ -78,6 +79,7 @@ def identifiability(
         raise TypeError(f"divergence must be a sum of squares, as SlicedWasserstein() is; got {divergence!r}.")
     if int(num_populations) != num_populations or num_populations < 2:
         raise ValueError(f"num_populations must be at least 2; got {num_populations}.")
+    rng_key = single_key(rng_key)
     if isinstance(keys, str):
         raise ValueError(f"keys is a list of sites: [{keys!r}].")
     population = Population(model, keys, args, kwargs, plate=plate, chunk_size=chunk_size)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ._basins import Basin, group_by_basin, is_same_basin
 from ._driver import Driver
+from ._evidence import warn_of_other_units
 from ._held_rounds import HeldRounds
 from ._level import LeastSquares
 from ._levenberg_marquardt import ABANDONED, CONVERGED, EXHAUSTED, FAILED, Descent, LevenbergMarquardt
@@ -21,6 +22,9 @@ _CLOSE = 4.0
 # Of 65 fits of right models to 1000 and 10,000 specimens nine tenths ended below 1.5 noise floors, and all below 2.2.
 _USUAL_NOISE = 1.5
 MOST_NOISE = 3.0
+# In units of the sampling noise of one specimen: 60 measured and 60 simulated specimens would show such a misfit.
+_HOPELESS = MOST_NOISE / 60
+_AGREED, _NUM_AGREED = 0.8, 3
 
 
 class Outcome(NamedTuple):
@@ -47,7 +51,8 @@ class Search:
     If the best loss is then far above the noise floor, no start has found the right basin, or the model is wrong; if
     only one start has found the best basin, others may be undiscovered; if it leaves parameters undetermined, it may
     be where a descent ran away: another round of as many starts follows, up to `settings.max_rounds`. A loss
-    that noise makes, but seldom, asks for another round, too; if that finds no better basin, it is the last.
+    that noise makes, but seldom, asks for another round, too; if that finds no better basin, it is the last. None
+    follows if nearly all starts agree on an end that a few specimens would refuse: then it is the model.
 
     Args:
         problem: what is fitted.
@@ -82,6 +87,7 @@ class Search:
         self._ends: list[Descent] = []
         self._losses: list[np.ndarray] = []
         self._polished: dict[int, Descent] = {}
+        self._looked = False
 
     def run(self) -> Outcome:
         """All rounds.
@@ -97,7 +103,7 @@ class Search:
             self._polish(is_last=number == self._settings.max_rounds - 1)
             alive = [end for end in self._polished.values() if end.status != FAILED]
             previous, best = best, min(alive, key=lambda end: float(end.evaluation.value), default=None)
-            if best and self._is_plausible(number, best, previous):
+            if best and (self._is_plausible(number, best, previous) or self._is_hopeless(best)):
                 break
         if best is None:
             raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
@@ -120,6 +126,13 @@ class Search:
         is_noise = best.evaluation.value <= (MOST_NOISE if is_fruitless else _USUAL_NOISE) * floor
         return is_noise and self._is_confirmed() and self._is_told(number, best)
 
+    def _is_hopeless(self, best):
+        """Whether nearly all starts agree on an end that few specimens would refuse: then it is the model."""
+        num_agreed = len(self._basins()[0].starts)
+        return best.evaluation.value > max(
+            _HOPELESS * self._noise, MOST_NOISE * self._floor(self._whole)
+        ) and num_agreed >= max(_NUM_AGREED, _AGREED * len(self._ends))
+
     def _screen(self, number):
         """The starts of one round, on parts of the population."""
         first, last = number * self._num_starts, (number + 1) * self._num_starts
@@ -130,6 +143,7 @@ class Search:
         if is_scouted:
             close = _CLOSE * self._floor(self._few)
             positions = self._driver.best_of(f"draws {number}", self._few, draws, self._num_starts)
+            self._look_at_units(self._few.medians)
             scouts = [
                 self._descend(f"scout {first + i}", self._few, position, _SCOUTING_TOLERANCE, floor=close)
                 for i, position in enumerate(positions)
@@ -138,11 +152,23 @@ class Search:
         tolerance = self._settings.tolerance
         if self._part.num_specimens < self._whole.num_specimens:
             tolerance = max(tolerance, _SCREENING_TOLERANCE)
+        begun: list[np.ndarray] = []
         for i, position in enumerate(positions):
             rival = _rival(self._ends, self._floor(self._part))
+            num_evaluated = len(self._part.medians)
             end = self._descend(f"start {first + i}", self._part, position, tolerance, rival=rival)
+            begun += self._part.medians[num_evaluated : num_evaluated + 1]
             self._ends.append(end)
             self._losses.append(np.append(losses[i], end.losses))
+        if not is_scouted:
+            self._look_at_units(begun)
+
+    def _look_at_units(self, medians):
+        """Once, at draws of the prior, unless they were evaluated before an interruption."""
+        if medians and not self._looked:
+            self._looked = True
+            scale, cloud = self._problem.run_scale, np.asarray(self._problem.data.cloud)
+            warn_of_other_units(scale, cloud, np.array(medians))
 
     def _descend(self, *where, **options):
         end = self._driver.descend(*where, **options)

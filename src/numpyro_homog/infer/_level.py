@@ -23,6 +23,9 @@ class LeastSquares:
         simulation_key: key of the simulated sites, held fixed.
         divergence_key: key of the divergence, held fixed.
         num_data: number of measured specimens that are looked at, drawn at random. Default: all of them.
+
+    Attributes:
+        medians: median of each component of the cloud, shape (p,), at each position that was evaluated.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class LeastSquares:
         self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
         self._influences: tuple[np.ndarray, np.ndarray] = (np.zeros(0), np.zeros(0))
         self._num_threads = 0
+        self.medians: list[np.ndarray] = []
 
     @property
     def can_hold(self) -> bool:
@@ -87,19 +91,25 @@ class LeastSquares:
         simulated = self._simulate(position)
         linearization = self.problem.call("linearize", self._linearize, simulated, self._keys[1], self._data)
         self.problem.costs.add(self.num_specimens)
+        self.medians.append(np.median(np.asarray(simulated.cloud), axis=0))
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
         # The best point stays on the device: it is where the fit ends, and where `influence` is asked for.
         if evaluation.value < self._best[0]:
             self._best = (float(evaluation.value), position, simulated)
         return evaluation
 
+    def simulated(self, position: np.ndarray) -> Simulated:
+        """The specimens at a position; those of the best position so far are kept."""
+        if not np.array_equal(self._best[1], position):
+            self._best = (np.inf, np.zeros(0), None)
+            self(position)
+        return self._best[2]
+
     def influence(self, position: np.ndarray) -> np.ndarray:
         """Influence of each data specimen on the gradient, shape (N, P); that of the last position is kept."""
         if not np.array_equal(self._influences[0], position):
-            if not np.array_equal(self._best[1], position):
-                self._best = (np.inf, np.zeros(0), None)
-                self(position)
-            values = self.problem.call("influence", self._influence, self._best[2], self._keys[1], self._data)
+            simulated = self.simulated(position)
+            values = self.problem.call("influence", self._influence, simulated, self._keys[1], self._data)
             self._influences = (position, np.asarray(values, float))
         return self._influences[1]
 

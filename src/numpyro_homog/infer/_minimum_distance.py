@@ -8,21 +8,23 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import ArrayLike
 
 from .._compat import has_handlers
+from .._keys import single_key
 from .._results import RESULTS
 from ..clouds import CloudScale
-from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
+from ..divergences import AbstractDivergence
 from ..population import Population
-from ._arguments import same_arguments
+from ._arguments import checked_optimizer, refuse_outer_values, same_arguments
 from ._basins import BasinTable
 from ._checkpoint import Checkpoint, fingerprint
 from ._derivatives import require_derivatives, warn_of_few_simulated
 from ._driver import Driver
+from ._evidence import describe_exchangeable, describe_outside, reasons_of_misfit
 from ._least_squares import DRAWS_PER_START, MOST_NOISE, Outcome, Search
 from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
-from ._position import position_of
+from ._position import position_of, spread_of
 from ._problem import Problem
 from ._progress import Progress
 from ._result import MinimumDistanceResult
@@ -82,26 +84,8 @@ class MinimumDistance:
         chunk_size: int | None = None,
         score: Sequence[str] = (),
     ):
-        if not isinstance(divergence, AbstractDivergence):
-            raise TypeError(f"divergence must be an AbstractDivergence, as SlicedWasserstein() is; got {divergence!r}.")
-        least_squares = isinstance(divergence, AbstractLeastSquaresDivergence)
-        if optimizer is None:
-            if not least_squares:
-                raise ValueError(
-                    f"{type(divergence).__name__} is no sum of squares: pass an optax optimizer and num_steps."
-                )
-            optimizer = LevenbergMarquardt()
-        if isinstance(optimizer, LevenbergMarquardt):
-            if not least_squares:
-                raise ValueError(f"LevenbergMarquardt needs a sum of squares; {type(divergence).__name__} is none.")
-            if num_steps is not None or batch_size is not None:
-                raise ValueError(
-                    "num_steps and batch_size belong to optax optimizers; LevenbergMarquardt(max_steps=...) has limits"
-                    " of its own."
-                )
-        elif num_steps is None or num_steps < 1 or (batch_size is not None and batch_size < 1):
-            raise ValueError("An optax optimizer needs num_steps >= 1 (and batch_size >= 1, if given).")
-        self.model, self.divergence, self.optimizer = model, divergence, optimizer
+        self.model, self.divergence = model, divergence
+        self.optimizer = checked_optimizer(divergence, optimizer, num_steps, batch_size)
         self.num_steps, self.batch_size = num_steps, batch_size
         self.plate, self.chunk_size, self.score = plate, chunk_size, tuple(score)
         self.scale = CloudScale(data)
@@ -127,7 +111,7 @@ class MinimumDistance:
 
     def run(
         self,
-        rng_key: Array,
+        rng_key: ArrayLike,
         *args: Any,
         num_starts: int = 5,
         starts: Sequence[Mapping[str, Any]] = (),
@@ -165,7 +149,7 @@ class MinimumDistance:
         Each iteration simulates the population (its screening part) once, derivatives included. A warning says if
         parameters act by scores and fewer than twice as many specimens are simulated as were measured.
         """
-        begin = time.perf_counter()
+        begin, rng_key = time.perf_counter(), single_key(rng_key)
         if num_starts < 1 or len(starts) > num_starts:
             raise ValueError(
                 f"num_starts must be at least 1 and the number of starts; got {num_starts}, {len(starts)}."
@@ -174,12 +158,11 @@ class MinimumDistance:
         if isinstance(self.optimizer, LevenbergMarquardt):
             warn_of_few_simulated(problem.population, self.scale.num_specimens)
         problem.begin_run(self.scale)
-        rng_key = _typed(rng_key)
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
         rounds = self.optimizer.max_rounds if isinstance(self.optimizer, LevenbergMarquardt) else 1
         num_draws = rounds * num_starts * DRAWS_PER_START
         prior = np.array(problem.prior_vectors(prior_key, max(num_draws, _NUM_PRIOR_DRAWS)))
-        drawn, spread = prior[:_NUM_PRIOR_DRAWS].copy(), _spread(prior)
+        drawn, spread = prior[:_NUM_PRIOR_DRAWS].copy(), spread_of(prior)
         for i, start in enumerate(starts):
             prior[i : num_starts * DRAWS_PER_START : num_starts] = position_of(problem.population, start)
         settings = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
@@ -225,7 +208,8 @@ class MinimumDistance:
                 return problem
         options: dict[str, Any] = {"plate": self.plate, "chunk_size": self.chunk_size, "score": self.score}
         population = Population(self.model, self.scale.keys, args, kwargs, **options)
-        self.scale.check_event_shapes(population.compared)
+        self.scale.check_model(population.compared, population.effective, population.num_specimens)
+        refuse_outer_values(population)
         require_derivatives(population, self.divergence)
         problem = Problem(population, self.scale, self.divergence)
         # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
@@ -244,11 +228,16 @@ class MinimumDistance:
         result: Any = RESULTS.successful
         if best.status != CONVERGED:
             result = RESULTS.fit_not_converged
+        evidence = describe_outside(problem, best.position, prior)
+        if evidence:
+            result = RESULTS.outside_prior
         if precision.undetermined:
             result = RESULTS.undetermined
         loss, noise_floor = float(best.evaluation.value), noise * (1 / num_data + 1 / num_simulated)
         if outcome.level is not None and loss > MOST_NOISE * noise_floor:
             result = RESULTS.misfit
+            simulated = outcome.level.simulated(best.position)
+            evidence += reasons_of_misfit(self.scale.names, np.asarray(problem.data.cloud), np.asarray(simulated.cloud))
         losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
         for row, values in zip(losses, outcome.losses, strict=True):
             row[: len(values)] = values
@@ -264,6 +253,7 @@ class MinimumDistance:
             basins=BasinTable(outcome.basins),
             **precision._asdict(),
             result=result,
+            evidence=(*evidence, *describe_exchangeable(outcome.basins, noise_floor)),
             stats={
                 "iterations": problem.costs.num_evaluations,
                 "solves": problem.costs.num_simulated,
@@ -277,14 +267,3 @@ class MinimumDistance:
             data=self._data,
             _draw=problem.constrain_many,
         )
-
-
-def _typed(rng_key):
-    return rng_key if jax.numpy.issubdtype(rng_key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(rng_key)
-
-
-def _spread(prior):
-    """Standard deviation of each coordinate over the draws that are finite; one where there is none."""
-    finite = prior[np.isfinite(prior).all(axis=1)].astype(float)
-    spread = finite.std(axis=0) if len(finite) > 1 else np.zeros(prior.shape[1])
-    return np.where(spread > 0, spread, 1.0)

@@ -24,3 +24,10 @@ def position_of(population: Population, params: Mapping[str, Any]) -> np.ndarray
                 " ...); pass a value that the model could draw."
             )
     return np.asarray(vector)
+
+
+def spread_of(draws: np.ndarray) -> np.ndarray:
+    """Standard deviation of each coordinate over the finite draws, (num, P) to (P,); one if there is none."""
+    finite = draws[np.isfinite(draws).all(axis=1)].astype(float)
+    spread = finite.std(axis=0) if len(finite) > 1 else np.zeros(draws.shape[1])
+    return np.where(spread > 0, spread, 1.0)

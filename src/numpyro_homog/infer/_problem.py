@@ -43,6 +43,7 @@ class Problem:
 
     def __init__(self, population: Population, scale: CloudScale, divergence: AbstractDivergence):
         self.population, self.scale, self.divergence = population, scale, divergence
+        self.run_scale = scale
         self.data = Data(scale.data_cloud(), jnp.ones(len(scale.scales), scale.data_cloud().dtype))
         self.labels = population.parameter_labels()
         self._compiled: dict[Any, jax.stages.Compiled] = {}
@@ -50,7 +51,7 @@ class Problem:
 
     def begin_run(self, scale: CloudScale) -> None:
         """Start the counters of a new run, on data in this scale; what is compiled is kept."""
-        self.costs = Costs()
+        self.costs, self.run_scale = Costs(), scale
         cloud = scale.data_cloud()
         # Simulations come in the scale that was compiled; one multiplication brings them into the scale of these data.
         self.data = Data(cloud, jnp.asarray(self.scale.scales / scale.scales, cloud.dtype))

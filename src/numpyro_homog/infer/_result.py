@@ -1,16 +1,18 @@
 """What a minimum-distance fit returns."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
 
-from .._compat import arviz_groups
 from .._results import RESULTS
 from ._basins import BasinTable
 from ._standard_errors import normal_draws
 from ._table import Table
+
+if TYPE_CHECKING:
+    import arviz
 
 
 class MinimumDistanceResult(eqx.Module):
@@ -43,6 +45,8 @@ class MinimumDistanceResult(eqx.Module):
         loss_scale: weight w of the divergence D in the Gibbs posterior exp(-w D) whose size matches the sandwich
             covariance; None as above.
         result: `RESULTS.successful`, or what to beware of, as advice.
+        evidence: what speaks against the model, its prior or its data, in words: parameters outside of their prior, how
+            the clouds differ after a misfit, phases that are exchangeable.
         stats: costs: "iterations" (populations simulated), "solves" (specimens simulated), "seconds",
             "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated" (in a
             population), "num_populations" (of whose estimates this one is the mean; more than one with scores).
@@ -64,14 +68,14 @@ class MinimumDistanceResult(eqx.Module):
     basins: BasinTable
     loss_scale: float | None
     result: RESULTS
+    evidence: tuple[str, ...]
     stats: dict[str, Any]
     data: dict[str, np.ndarray]
     _draw: Callable[[np.ndarray], dict[str, np.ndarray]] = eqx.field(static=True)
 
-    def to_arviz(self, *, num_draws: int = 1000) -> Any:
+    def to_arviz(self, *, num_draws: int = 1000) -> "arviz.InferenceData":
         """The estimate as an ArviZ object, which writes NetCDF.
 
-        It is what `arviz.from_numpyro` returns: an `arviz.InferenceData` before ArviZ 1.0, an `xarray.DataTree` since.
         The group `posterior` holds draws from the normal approximation of the *sampling distribution of the
         estimate*: N(unconstrained, unconstrained_covariance), mapped to constrained space. It is a confidence
         distribution and no posterior: the prior plays no part. Its attributes say so. The draws are scrambled by
@@ -85,6 +89,7 @@ class MinimumDistanceResult(eqx.Module):
             ValueError: if the fit has no standard errors.
         """
         import arviz as az
+        import xarray as xr
 
         if self.unconstrained_covariance is None:
             raise ValueError("This fit has no standard errors (its divergence is no sum of squares): nothing to draw.")
@@ -98,11 +103,10 @@ class MinimumDistanceResult(eqx.Module):
             "loss_scale": self.loss_scale,
             "undetermined": "; ".join(self.undetermined),
         }
-        return arviz_groups(
-            posterior=az.dict_to_dataset(posterior, attrs=attributes),
-            observed_data=_dataset(self.data),
-            point_estimate=_dataset(self.params),
-        )
+        data = az.from_dict(posterior=posterior, observed_data=self.data, attrs=attributes)
+        data.posterior.attrs |= attributes
+        data.add_groups({"point_estimate": xr.Dataset({k: _data_array(k, v) for k, v in self.params.items()})})
+        return data
 
     def summary(self) -> str:
         """Estimates, standard errors, fit and costs as a text table."""
@@ -117,7 +121,7 @@ class MinimumDistanceResult(eqx.Module):
     def _table(self):
         estimates = np.concatenate([value.ravel() for value in self.params.values()])
         rows = [("parameter", "estimate", "standard error")]
-        if self.standard_errors is None:
+        if self.standard_errors is None or self.result == RESULTS.misfit:
             errors = np.full(len(estimates), np.nan)
         else:
             errors = np.concatenate([value.ravel() for value in self.standard_errors.values()])
@@ -139,10 +143,11 @@ class MinimumDistanceResult(eqx.Module):
             advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
             notes += ["", f"Beware: {advice}"]
             notes += [f"  undetermined: {direction}" for direction in self.undetermined]
+        notes += [f"  {words}" for words in self.evidence]
         return Table(rows, notes)
 
 
-def _dataset(arrays):
+def _data_array(name, value):
     import xarray as xr
 
-    return xr.Dataset({k: ([f"{k}_dim_{i}" for i in range(v.ndim)], v) for k, v in arrays.items()})
+    return xr.DataArray(value, dims=[f"{name}_dim_{i}" for i in range(value.ndim)])

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxtyping import Array
+from jaxtyping import ArrayLike
 
+from .._keys import single_key
 from .._results import RESULTS
 from ..divergences import WeightedSlicedWasserstein
 from ._level import LeastSquares
@@ -84,7 +85,7 @@ def reweight(
     estimator: MinimumDistance,
     fit: MinimumDistanceResult,
     *args: Any,
-    rng_key: Array,
+    rng_key: ArrayLike,
     num_pilot: int = 20_000,
     num_projections: int = 16,
     num_bins: int | None = None,
@@ -143,6 +144,7 @@ def reweight(
         raise ValueError(
             f"tolerance, max_steps and num_pilot must be positive; got {tolerance}, {max_steps}, {num_pilot}."
         )
+    rng_key = single_key(rng_key)
     _check_fit(estimator, fit)
     problem = estimator._problem(args, kwargs)
     problem.begin_run(estimator.scale)

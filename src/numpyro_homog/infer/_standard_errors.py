@@ -76,4 +76,7 @@ def _told_less_than_by_the_prior(problem, position, covariance, prior):
         np.diff(np.percentile(part, _PERCENTILES, axis=0), axis=0)[0]
         for part in (table[: len(draws)], table[len(draws) :])
     )
-    return width > known
+    # Outside of the prior the two widths do not compare: what is far from it by its own width is known.
+    estimate, drawn = (np.median(part, axis=0) for part in (table[: len(draws)], table[len(draws) :]))
+    is_outside = (estimate < table[len(draws) :].min(axis=0)) | (estimate > table[len(draws) :].max(axis=0))
+    return (width > known) & ~(is_outside & (np.abs(estimate - drawn) > 2 * width))

@@ -1,18 +1,20 @@
 """What a model consists of: its plate, parameters, simulated and compared sites; private to the package."""
 
+import difflib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer import init_to_uniform
 
 from .._compat import unwrap
 from ._derivatives import Derivatives, plan_derivatives, trace_graph
-from ._messengers import Chunk, InnerOnly, in_plate
+from ._messengers import Chunk, GivenSites, InnerOnly, in_plate
 
 
 class Facts(NamedTuple):
@@ -24,20 +26,28 @@ class Facts(NamedTuple):
     compared: dict[str, tuple[int, ...]]
     axes: dict[str, int]
     simulated: tuple[str, ...]
+    effective: tuple[str, ...]
     derivatives: Derivatives
     bytes_per_specimen: int
 
 
 def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None, score: tuple[str, ...] = ()) -> Facts:
     """Trace the model abstractly, twice with different plate sizes, and sort its sites; see `Population`."""
-    sites, shapes, _ = _abstract_trace(model)
+    given = GivenSites(model)
+    sites, shapes, cells = _abstract_trace(given)
+    if given.seeded:
+        raise ValueError(
+            f"Sites {sorted(given.seeded)} of the model have a random key already: each part of the population would"
+            " draw the same. Pass the model bare, without `handlers.seed`, and no rng_key in it."
+        )
     plate = _find_plate(sites, keys, plate)
-    num_specimens = _plate_sizes(sites)[plate]
+    num_specimens = _plate_size(sites, plate)
 
     latent = {name: s for name, s in sites.items() if s["type"] == "sample" and not s["is_observed"]}
+    latent = {name: s for name, s in latent.items() if name not in given.fixed}
     parameters = {name: shapes[name] for name in sorted(latent) if not in_plate(latent[name], plate)}
     simulated = tuple(name for name, site in latent.items() if in_plate(site, plate))
-    observed = [n for n, s in sites.items() if s["type"] == "sample" and n not in latent and in_plate(s, plate)]
+    observed = [n for n, s in sites.items() if s["type"] == "sample" and s["is_observed"] and in_plate(s, plate)]
     if observed:
         raise ValueError(
             f"Sites {observed} in plate '{plate}' are observed. Specimens are simulated here: leave out `obs`, name the"
@@ -47,13 +57,26 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None, sco
         raise ValueError(
             f"The model has no parameter: no latent sample site outside plate '{plate}'. Sites inside the plate are"
             f" simulated: {list(simulated)}."
+            + (f" Handlers inside the model fix {sorted(given.fixed)}." if given.fixed else "")
+        )
+    without_density = [name for name in parameters if name in given.without_density]
+    if without_density:
+        raise ValueError(
+            f"Sites {without_density} stand outside plate '{plate}', where parameters stand, but have no density. A"
+            f" microstructure is sampled inside the plate; there: {list(simulated)}."
         )
     discrete = [name for name in parameters if not jnp.issubdtype(parameters[name].dtype, jnp.floating)]
     if discrete:
         raise ValueError(f"Parameters {discrete} are discrete; only continuous parameters can be inferred here.")
 
-    axes, compared, num_bytes, two = _specimen_axes(model, plate, keys, simulated)
+    axes, compared, num_bytes, two = _specimen_axes(model, plate, keys, simulated, tuple(parameters))
     graph = trace_graph(model, plate, keys, tuple(parameters), two | parameters, simulated)
+    idle = [key for key in keys if not graph.reach(graph.compared[key])]
+    if idle:
+        raise ValueError(
+            f"Compared sites {idle} depend on none of the parameters {list(parameters)}: no parameter can bring them"
+            " nearer to the data. Leave them out of the data, or write into the model how the parameters make them."
+        )
     return Facts(
         plate=plate,
         num_specimens=num_specimens,
@@ -61,6 +84,7 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None, sco
         compared=compared,
         axes=axes,
         simulated=simulated,
+        effective=tuple(key for key in keys if key in cells.effective),
         derivatives=plan_derivatives(graph, score),
         bytes_per_specimen=num_bytes,
     )
@@ -77,7 +101,11 @@ def _find_plate(sites, keys, plate):
         site = sites.get(key)
         if site is None or site["type"] not in ("sample", "deterministic"):
             known = [name for name, s in sites.items() if s["type"] in ("sample", "deterministic")]
-            raise ValueError(f"'{key}' is not a sample or deterministic site of the model; it has {known}.")
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ValueError(
+                f"'{key}' is not a sample or deterministic site of the model; it has {known}."
+                + (f" Is '{near[0]}' meant?" if near else "")
+            )
         frames = [frame.name for frame in site["cond_indep_stack"]]
         if not frames or (plate is not None and plate not in frames):
             where = "any plate" if plate is None else f"plate '{plate}'"
@@ -91,16 +119,26 @@ def _find_plate(sites, keys, plate):
     return found[keys[0]]
 
 
+def _plate_size(sites, plate):
+    size = _plate_sizes(sites)[plate]
+    if not isinstance(size, (int, np.integer)):
+        raise TypeError(
+            f"The size of plate '{plate}' must be an integer, the number of specimens; got {size!r}"
+            f" ({type(size).__name__})."
+        )
+    return int(size)
+
+
 def _plate_sizes(sites):
     # A plate in the body of a scan shows in the frames of its sites only.
     sizes = {frame.name: frame.size for site in sites.values() for frame in site.get("cond_indep_stack", ())}
     return sizes | {name: site["args"][0] for name, site in sites.items() if site["type"] == "plate"}
 
 
-def _specimen_axes(model, plate, keys, simulated):
+def _specimen_axes(model, plate, keys, simulated, parameters):
     # The axis of the specimens is the one that follows the size of the plate.
-    (small, small_bytes), (large, large_bytes) = (_shapes_at(model, plate, size) for size in (2, 3))
-    num_bytes = large_bytes - small_bytes
+    (small, few), (large, more) = (_shapes_at(model, plate, size) for size in (2, 3))
+    num_bytes = more.num_bytes - few.num_bytes
     axes, compared = {}, {}
     for key in keys:
         a, b = small[key].shape, large[key].shape
@@ -108,7 +146,9 @@ def _specimen_axes(model, plate, keys, simulated):
         if len(moving) != 1 or (a[moving[0]], b[moving[0]]) != (2, 3):
             raise ValueError(
                 f"Site '{key}' has shape {a} for two specimens and {b} for three in plate '{plate}': it needs exactly"
-                " one axis of specimens."
+                f" one axis of specimens. Whatever varies from specimen to specimen, the microstructure first of all,"
+                f" is sampled inside the plate; there: {list(simulated)}. Outside, taken for parameters:"
+                f" {list(parameters)}."
             )
         axes[key] = moving[0]
         compared[key] = a[: moving[0]] + a[moving[0] + 1 :]
@@ -127,7 +167,7 @@ def _shapes_at(model, plate, size):
 
 
 def _abstract_trace(model):
-    """Sites of the model, the shape of the value of each, and the bytes of the fields; nothing is computed."""
+    """Sites of the model, the shape of the value of each, and what was seen of the cells; nothing is computed."""
     sites = {}
     gate = InnerOnly()
 
@@ -144,8 +184,13 @@ def _abstract_trace(model):
                 sites[name]["args"] = site["args"]
         return {n: jnp.asarray(s["value"]) for n, s in traced.items() if s["type"] in ("sample", "deterministic")}
 
-    shapes = jax.eval_shape(run)
-    return sites, shapes, gate.num_bytes
+    try:
+        shapes = jax.eval_shape(run)
+    except AssertionError as error:
+        raise ValueError(
+            f"The model does not run: {error}. The size of the specimen plate is the number of simulated specimens."
+        ) from error
+    return sites, shapes, gate
 
 
 def _check_shape(name, site):

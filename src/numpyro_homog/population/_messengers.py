@@ -4,25 +4,58 @@ from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jaxtyping import Array
 
-from .._compat import Messenger, send_message
+from .._compat import Messenger, is_settled, send_message, unwrap
 
 
 class InnerOnly(Messenger):
     """Stop every message but "homogenize", so that outer handlers can answer the cells and see nothing else.
 
-    `num_bytes` adds up the sizes of the inputs of the cells.
+    `num_bytes` adds up the sizes of the inputs of the cells, `effective` their sites.
     """
 
-    num_bytes = 0
+    def __init__(self, fn: Callable | None = None):
+        super().__init__(fn)
+        self.num_bytes = 0
+        self.effective: set[str] = set()
 
     def process_message(self, msg):
         if msg["type"] != "homogenize":
             msg["stop"] = True
         else:
+            self.effective.add(msg["site"])
             leaves = (leaf for leaf in jax.tree.leaves(msg["inputs"]) if hasattr(leaf, "dtype"))
             self.num_bytes += sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+class GivenSites(Messenger):
+    """Record the latent sites that handlers inside have given a value (`fixed`) or a key (`seeded`) already.
+
+    Also those outside of all plates that have no density (`without_density`).
+    """
+
+    def __init__(self, fn: Callable):
+        super().__init__(fn)
+        self.fixed: set[str] = set()
+        self.seeded: set[str] = set()
+        self.without_density: set[str] = set()
+
+    def process_message(self, msg):
+        if msg["type"] == "sample" and not msg["is_observed"]:
+            is_point = isinstance(unwrap(msg["fn"]), dist.Delta) and not msg["cond_indep_stack"]
+            if is_settled(msg) or is_point:
+                self.fixed.add(msg["name"])
+            elif msg["value"] is None and msg["kwargs"]["rng_key"] is not None:
+                self.seeded.add(msg["name"])
+
+    def postprocess_message(self, msg):
+        if msg["type"] == "sample" and not msg["is_observed"] and not msg["cond_indep_stack"]:
+            try:
+                msg["fn"].log_prob(msg["value"])
+            except NotImplementedError:
+                self.without_density.add(msg["name"])
 
 
 class Chunk(Messenger):
@@ -91,6 +124,9 @@ class HideSpecimens(Messenger):
         hidden = msg["type"] in ("homogenize", "prng_key") or in_plate(msg, self.plate)
         if hidden or (msg["type"] == "plate" and msg["name"] == self.plate):
             msg["stop"] = True
+        elif msg["type"] == "sample" and not msg["is_observed"] and is_settled(msg):
+            # A handler inside has fixed it: for those outside it is no latent site.
+            msg["is_observed"] = True
         elif msg["type"] == "param" or (msg["type"] == "sample" and not msg["is_observed"]):
             # Outer handlers may rename the message (scope) or strip it (reparam) before it comes back.
             self._names[id(msg)] = msg["name"]

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from numpyro import handlers
 
+from .._keys import single_key
 from ._bijection import bijection, is_positive
+from ._checks import check_arguments, checked_values
 from ._chunks import map_chunks
 from ._inspection import inspect_model
 from ._messengers import Chunk, InnerOnly, density_change, hide_specimens
@@ -26,7 +28,8 @@ class Population:
     """The specimens that a model simulates, as a function of the model's parameters.
 
     The specimen plate is the innermost plate of the compared sites. Latent sites outside of it are the parameters;
-    sample sites inside are simulated. Construction traces the model abstractly: it costs no solve and no memory.
+    sample sites inside are simulated. A site that a handler of the model has fixed (`condition`, `substitute`, `do`) is
+    neither. Construction traces the model abstractly: it costs no solve and no memory.
 
     Handlers that are active around a call see the "homogenize" messages of the model and nothing else.
 
@@ -48,6 +51,7 @@ class Population:
         parameters: name -> shape and dtype of each parameter, constrained, in the order of the vector.
         compared: name -> event shape of each compared site.
         simulated: names of the sample sites inside the plate.
+        effective: names of the compared sites that `homogenize` records: their values are positive definite.
         non_reparametrized: simulated site -> names of the parameters that act on it without a differentiable path.
             Derivatives of `simulate` miss that action.
         scored: simulated site -> names of the parameters whose action on it `simulate_chunk_scored` turns into a
@@ -59,8 +63,10 @@ class Population:
         derivatives: parameter -> the ways in which it acts on the compared sites: "path", "score", both, or none.
 
     Raises:
-        ValueError: if a key is not a site, is in no plate or does not vary within it; if keys stand in different
-            plates; if there is no parameter, or a discrete one; if a site of the plate is observed.
+        TypeError: if the model does not take these arguments, or the size of its plate is no integer.
+        ValueError: if a key is not a site, is in no plate, does not vary within it or depends on no parameter; if keys
+            stand in different plates; if there is no parameter, a discrete one, or one without a density (a
+            microstructure outside the plate); if a site of the plate is observed, or the model is seeded.
 
     Example:
         >>> population = Population(model, ["K_eff"], (1000,))
@@ -82,11 +88,12 @@ class Population:
     ):
         kwargs = {} if kwargs is None else kwargs
         self.keys = tuple(keys)
+        check_arguments(model, args, kwargs)
         self._model = lambda: model(*args, **kwargs)
         facts = inspect_model(self._model, self.keys, plate, tuple(score))
         self.plate, self.num_specimens = facts.plate, facts.num_specimens
         self.parameters = facts.parameters
-        self.compared, self.simulated = facts.compared, facts.simulated
+        self.compared, self.simulated, self.effective = facts.compared, facts.simulated, facts.effective
         ways = facts.derivatives
         self.non_reparametrized, self.scored = ways.non_reparametrized, ways.scored
         self.without_derivative, self.derivatives = ways.without_derivative, ways.derivatives
@@ -118,7 +125,7 @@ class Population:
         return smaller
 
     def simulate(
-        self, params: Mapping[str, Any], rng_key: Array, *, throw: bool = False
+        self, params: Mapping[str, Any], rng_key: ArrayLike, *, throw: bool = False
     ) -> dict[str, Float[Array, "specimens ..."]]:
         """Simulate the compared sites of all specimens.
 
@@ -141,7 +148,8 @@ class Population:
         beyond the values and their Jacobian. Values behind a discrete draw have derivative zero (see
         `non_reparametrized`).
         """
-        flat, unravel = ravel_pytree(self._checked(params))
+        rng_key = single_key(rng_key)
+        flat, unravel = ravel_pytree(checked_values(params, self.parameters))
         num_chunks = math.ceil(self.num_specimens / self.chunk_size)
         indices = jnp.arange(num_chunks * self.chunk_size).reshape(num_chunks, self.chunk_size)
         chunks = (jnp.arange(num_chunks), jnp.minimum(indices, self.num_specimens - 1))
@@ -156,7 +164,7 @@ class Population:
         return {key: x.reshape(-1, *x.shape[2:])[: self.num_specimens] for key, x in values.items()}
 
     def simulate_chunk(
-        self, params: Mapping[str, Any], rng_key: Array, number: int | Array, *, throw: bool = False
+        self, params: Mapping[str, Any], rng_key: ArrayLike, number: int | Array, *, throw: bool = False
     ) -> dict[str, Float[Array, "specimens ..."]]:
         """Simulate one chunk: specimens number * chunk_size and following of `simulate`; one program for all chunks.
 
@@ -169,12 +177,12 @@ class Population:
         Returns:
             Key -> values, shape (chunk_size, *event). Beyond the last specimen of the population they are padding.
         """
-        return self._run_chunk(self._checked(params), *self._chunk(rng_key, number), throw=throw)
+        return self._run_chunk(checked_values(params, self.parameters), *self._chunk(rng_key, number), throw=throw)
 
     def simulate_chunk_scored(
         self,
         params: Mapping[str, Any],
-        rng_key: Array,
+        rng_key: ArrayLike,
         number: int | Array,
         *,
         held_at: Mapping[str, Any] | None = None,
@@ -197,13 +205,13 @@ class Population:
         Returns:
             Key -> values, shape (chunk_size, *event), and w, shape (chunk_size,).
         """
-        params = self._checked(params)
-        held_at = jax.lax.stop_gradient(params if held_at is None else self._checked(held_at))
+        params = checked_values(params, self.parameters)
+        held_at = jax.lax.stop_gradient(params if held_at is None else checked_values(held_at, self.parameters))
         return self._run_scored(params, held_at, *self._chunk(rng_key, number), throw=throw)
 
-    def prior_sample(self, rng_key: Array) -> dict[str, Array]:
+    def prior_sample(self, rng_key: ArrayLike) -> dict[str, Array]:
         """Draw the parameters from their prior; constrained values by name. Costs no solve."""
-        prior_key, rng_key = jax.random.split(rng_key)
+        prior_key, rng_key = jax.random.split(single_key(rng_key))
         return self._run_parameters(lambda model: handlers.seed(model, prior_key), rng_key)[0]
 
     def constrain(self, unconstrained: Mapping[str, Array]) -> dict[str, Array]:
@@ -217,7 +225,7 @@ class Population:
 
     def unconstrain(self, params: Mapping[str, Any]) -> dict[str, Array]:
         """Unconstrained values of the parameters from constrained ones, by name."""
-        params = self._checked(params)
+        params = checked_values(params, self.parameters)
         _, distributions = self._run_parameters(lambda model: handlers.substitute(model, data=params))
         return {name: bijection(distributions[name]).inv(params[name]) for name in self.parameters}
 
@@ -251,23 +259,9 @@ class Population:
         )
         return ravel_pytree({name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()})[1]
 
-    def _checked(self, params):
-        missing = [name for name in self.parameters if name not in params]
-        if missing:
-            raise ValueError(f"Values of all parameters are needed; missing: {missing}, given: {sorted(params)}.")
-        checked = {name: jnp.asarray(value) for name, value in params.items()}
-        for name, expected in self.parameters.items():
-            if checked[name].shape != expected.shape:
-                raise ValueError(
-                    f"Parameter '{name}' has shape {expected.shape} in the model; got a value of shape"
-                    f" {checked[name].shape}."
-                )
-            checked[name] = checked[name].astype(jnp.promote_types(checked[name].dtype, expected.dtype))
-        return checked
-
     def _chunk(self, rng_key, number):
         """Key and indices of a chunk."""
-        number = jnp.asarray(number)
+        rng_key, number = single_key(rng_key), jnp.asarray(number)
         indices = number * self.chunk_size + jnp.arange(self.chunk_size)
         return jax.random.fold_in(rng_key, number), jnp.minimum(indices, self.num_specimens - 1)
 
