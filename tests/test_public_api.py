@@ -34,6 +34,7 @@ NAMESPACES = {
     "homogenization",
     "images",
     "infer",
+    "io",
     "meshes",
     "plots",
     "population",

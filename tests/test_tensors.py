@@ -1,5 +1,7 @@
 """Symmetric tensors and their components."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +39,14 @@ def test_components_and_tensors_are_inverse(d, batch):
 def test_a_wrong_number_of_components_is_refused(num):
     with pytest.raises(ValueError, match=f"length {num}"):
         nt.from_unique_components(jnp.ones((3, num)))
+
+
+@pytest.mark.parametrize("function", [nt.unique_components, nt.symmetrize, nt.least_eigenvalue])
+@pytest.mark.parametrize("shape", [(5, 3), (5, 6), (3,)])
+def test_rows_of_components_are_no_tensors(function, shape):
+    """An index beyond the end gave the last entry, without a word."""
+    with pytest.raises(ValueError, match=r"\(\*batch, d, d\); got .* K11, K22, K12 .* by from_unique_components"):
+        inspect.unwrap(function)(jnp.ones(shape))  # without the check of its annotations
 
 
 def test_symmetrize_keeps_the_symmetric_part():

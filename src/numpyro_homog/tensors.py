@@ -16,8 +16,11 @@ def unique_components(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*bat
 
     Returns:
         Components, shape (*batch, d (d + 1) / 2), in the unit of the tensors.
+
+    Raises:
+        ValueError: if the last two axes are not equal, as of rows of components.
     """
-    rows, columns = _component_indices(tensors.shape[-1])
+    rows, columns = _component_indices(_size(tensors))
     return tensors[..., rows, columns]
 
 
@@ -46,20 +49,41 @@ def component_names(d: int, symbol: str = "K") -> tuple[str, ...]:
     return tuple(f"{symbol}{i + 1}{j + 1}" for i, j in zip(*_component_indices(d), strict=True))
 
 
+def mandel_factors(size: int) -> np.ndarray:
+    """Factors of a stiffness in Mandel notation over that in Voigt notation.
+
+    Args:
+        size: 3 in the plane, shear last; 6 in space, shears last.
+    """
+    weights = np.where(np.arange(size) < (2 if size == 3 else 3), 1.0, 2.0)
+    return np.sqrt(np.outer(weights, weights))
+
+
 def symmetrize(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
     """Symmetric part of the matrices `tensors`, shape (*batch, d, d)."""
+    _size(tensors)
     return (tensors + jnp.swapaxes(tensors, -1, -2)) / 2
 
 
 def least_eigenvalue(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
     """Least eigenvalue of symmetric tensors, shape (*batch,); closed form for d = 1 and 2."""
-    d = tensors.shape[-1]
+    d = _size(tensors)
     if d == 1:
         return tensors[..., 0, 0]
     if d == 2:
         a, b, c = tensors[..., 0, 0], tensors[..., 1, 1], tensors[..., 0, 1]
         return (a + b) / 2 - jnp.hypot((a - b) / 2, c)
     return jax.numpy.linalg.eigvalsh(tensors)[..., 0]
+
+
+def _size(tensors):
+    """Length d of the last two axes."""
+    if tensors.ndim < 2 or tensors.shape[-1] != tensors.shape[-2]:
+        raise ValueError(
+            f"Tensors have shape (*batch, d, d); got {tensors.shape}. Rows of unique components, K11, K22, K12 in 2D,"
+            " become tensors by from_unique_components."
+        )
+    return tensors.shape[-1]
 
 
 def _component_indices(d):

@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from ..tensors import mandel_factors
 from ._law import AbstractLaw, Coefficients, tensor_coefficients
 from ._tensor_fields import Geometry, as_real_array, field_axes, freeze, hint_of_mix, is_tensor_field
 
@@ -220,9 +221,7 @@ def _shear_weights(stiffness):
     size = stiffness.shape[-1]
     if size not in (3, 6) or stiffness.shape[-2:] != (size, size):
         raise ValueError(f"A stiffness has shape (*batch, 3, 3) in 2D or (*batch, 6, 6) in 3D; got {stiffness.shape}.")
-    d = 2 if size == 3 else 3
-    weights = np.where(np.arange(size) < d, 1.0, math.sqrt(2.0))
-    return _like(np.outer(weights, weights), stiffness)
+    return _like(mandel_factors(size), stiffness)
 
 
 def _like(matrix, array):

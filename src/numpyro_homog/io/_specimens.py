@@ -1,0 +1,176 @@
+"""`load_specimens` and `save_specimens`: tables of measured effective tensors."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from jaxtyping import Float
+
+from ..tensors import mandel_factors
+from ._columns import INDICES, component_names, find_columns
+from ._tables import read_table
+
+_MAX_FAULTS_SHOWN = 10
+_MIN_SPECIMENS = 2
+
+
+def load_specimens(
+    source: Any, *, symbol: str | None = None, symmetry_tolerance: float = 1e-6
+) -> Float[np.ndarray, "specimens d d"]:
+    """Read the effective tensors of measured specimens from a CSV file or a frame of pandas, one specimen a row.
+
+    The names of the columns say what the tensors are; their order and case do not matter, columns of other names are
+    ignored:
+
+    - conductivities: K11, K12, K22, or K11, K12, K13, K22, K23, K33 in three dimensions;
+    - stiffnesses in Voigt notation (C44 = C_2323 is a shear modulus): C11, C12, ..., C66, the 21 of the upper triangle,
+      in the order 11, 22, 33, 23, 13, 12 (Abaqus has another one); in the plane C11, C12, C16, C22, C26, C66, or C11,
+      C12, C13, C22, C23, C33;
+    - stiffnesses in Mandel notation (M44 = 2 C_2323): M11, M12, ..., M66, in the plane M11, M12, M13, M22, M23, M33.
+
+    All components of the matrix may be named instead. Stiffnesses are returned in Mandel notation, that of the
+    effective tensors of `LinearElasticity`, whichever the file has.
+
+    In a file, fields are separated by commas, semicolons or tabulators, numbers have a decimal point. Lines that begin
+    with ``#`` and empty lines are skipped.
+
+    Args:
+        source: path of a text file, UTF-8 (a byte order mark and any line ends are fine), or a pandas DataFrame.
+        symbol: "K", "C" or "M", where the header names several tensors (joint measurements).
+        symmetry_tolerance: of a full tensor, the largest ``|K_ij - K_ji|`` that is accepted, relative to the
+            largest component of that tensor, >= 0. What is accepted is replaced by the symmetric part.
+
+    Returns:
+        Symmetric positive definite tensors in the order and the unit of the source, shape (specimens, d, d), float64;
+        stiffnesses as Mandel matrices, shape (specimens, 3, 3) in the plane or (specimens, 6, 6).
+
+    Raises:
+        ValueError: if the file is empty or not text, has no header, or names too few, ambiguous or duplicate columns.
+            If a row has too few or too many fields, a field that is not a finite number, or a tensor that is not
+            symmetric or not positive definite; all such rows are gathered in one error, with their line numbers, or
+            their labels in a frame. If there are fewer than 2 specimens. Or if `symmetry_tolerance` is negative.
+        TypeError: if `source` is neither a path nor a frame.
+        OSError: if the file cannot be opened.
+
+    Example:
+        >>> save_specimens("plates.csv", np.eye(2) * np.array([1.5, 2.5])[:, None, None])
+        >>> load_specimens("plates.csv").shape
+        (2, 2, 2)
+    """
+    if not symmetry_tolerance >= 0:
+        raise ValueError(f"symmetry_tolerance is a relative difference, >= 0; got {symmetry_tolerance}.")
+    table = read_table(source)
+    columns = find_columns(table, symbol)
+    places: list[str] = []
+    tensors: list[np.ndarray] = []
+    faults: dict[int, str] = {}
+    for place, row, fault in table.rows:
+        tensor, wrong = columns.tensor(row, len(table.header))
+        if fault or wrong:
+            faults[len(places)] = fault or wrong
+        places.append(place)
+        tensors.append(tensor)
+    stack = np.array(tensors, dtype=np.float64).reshape(-1, columns.size, columns.size)
+    faults = dict(_tensor_faults(stack, symmetry_tolerance)) | faults
+    if faults:
+        shown = [f"{places[i]}: {fault}" for i, fault in sorted(faults.items())]
+        _raise_faults(f"{table.name}: {len(faults)} of {len(places)} specimens", shown)
+    if len(stack) < _MIN_SPECIMENS:
+        raise ValueError(
+            f"{table.name} is too short: it holds {len(stack)} specimen{'s' * (len(stack) != 1)} below its header, "
+            f"and a distribution needs at least {_MIN_SPECIMENS}."
+        )
+    stack = (stack + stack.swapaxes(1, 2)) / 2
+    return stack * mandel_factors(columns.size) if columns.symbol == "C" else stack
+
+
+def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = "K", digits: int = 17) -> None:
+    """Write effective tensors to a CSV file that `load_specimens` reads: its inverse.
+
+    The file appears complete or not at all: it is written under a temporary name in the same folder and renamed.
+    An existing file is replaced.
+
+    Args:
+        path: the file, conventionally ``*.csv``.
+        tensors: symmetric positive definite tensors, at least 2 specimens: conductivities, shape (specimens, d, d),
+            d = 2 or 3, or stiffnesses as Mandel matrices, shape (specimens, m, m), m = 3 or 6.
+        symbol: what they are, and the letter of the columns: "K", conductivities; "M", stiffnesses, written in Mandel
+            notation; "C", stiffnesses, converted and written in Voigt notation.
+        digits: significant digits, 1 to 17. 17 return every float64 unchanged (of "C" the last digit may differ).
+
+    Raises:
+        ValueError: if `tensors` is not as described (the faulty specimens are named by their index), or `symbol`, or
+            `digits`.
+        OSError: if the file cannot be written.
+    """
+    if not 1 <= digits <= 17:
+        raise ValueError(f"digits is {digits}; a float64 has 1 to 17 significant digits.")
+    if symbol not in INDICES:
+        raise ValueError(f"symbol must be one of {', '.join(map(repr, INDICES))}; got {symbol!r}.")
+    stack = np.asarray(tensors, dtype=np.float64)
+    sizes = {len(indices): indices for indices in reversed(INDICES[symbol])}
+    if (
+        stack.ndim != 3
+        or stack.shape[1] != stack.shape[2]
+        or stack.shape[1] not in sizes
+        or len(stack) < _MIN_SPECIMENS
+    ):
+        raise ValueError(
+            f"save_specimens expects tensors of shape (specimens, d, d) with d = {' or '.join(map(str, sorted(sizes)))}"
+            f" for symbol={symbol!r} and at least {_MIN_SPECIMENS} specimens; got shape {stack.shape}."
+            + (" Rows of unique components become tensors by tensors.from_unique_components." * (stack.ndim == 2))
+            + (" Stiffnesses have symbol='M' (Mandel notation) or 'C' (Voigt notation)." * (stack.shape[-1:] == (6,)))
+        )
+    faults = [f"specimen {i}: {fault}" for i, fault in _tensor_faults(stack, 1e-6)]
+    if faults:
+        _raise_faults(f"tensors: {len(faults)} of {len(stack)} specimens", faults)
+    size = stack.shape[1]
+    stack = stack / mandel_factors(size) if symbol == "C" else stack
+    rows, columns = np.triu_indices(size)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(component_names(symbol, sizes[size]))
+            for tensor in stack:
+                writer.writerow([f"{value:.{digits}g}" for value in tensor[rows, columns]])
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _tensor_faults(tensors: np.ndarray, symmetry_tolerance: float) -> Iterator[tuple[int, str]]:
+    """Index of, and reason against, each tensor that is not finite, symmetric and positive definite."""
+    finite = np.isfinite(tensors).all(axis=(1, 2))
+    safe = np.where(finite[:, None, None], tensors, np.eye(tensors.shape[1]))
+    scale = np.abs(safe).max(axis=(1, 2))
+    # Divided by their largest component, so that nothing over- or underflows.
+    scaled = safe / np.where(scale > 0, scale, 1.0)[:, None, None]
+    asymmetry = np.abs(scaled - scaled.swapaxes(1, 2)).max(axis=(1, 2))
+    least = np.linalg.eigvalsh((scaled + scaled.swapaxes(1, 2)) / 2)[:, 0]
+    for i in range(len(tensors)):
+        if not finite[i]:
+            yield i, "not finite"
+        elif not asymmetry[i] <= symmetry_tolerance:
+            yield (
+                i,
+                (
+                    f"not symmetric: the components across the diagonal differ by {asymmetry[i]:.2g} of the largest "
+                    f"component, tolerated is {symmetry_tolerance:.2g}"
+                ),
+            )
+        elif not least[i] > 4 * np.finfo(np.float64).eps:
+            yield i, f"not positive definite: the least eigenvalue is {least[i] * scale[i]:.4g}"
+
+
+def _raise_faults(what: str, faults: list[str]) -> NoReturn:
+    shown = [f"  {fault}" for fault in faults[:_MAX_FAULTS_SHOWN]]
+    if len(faults) > len(shown):
+        shown.append(f"  ... and {len(faults) - len(shown)} more")
+    raise ValueError("\n".join([f"{what} cannot be used.", *shown]))
