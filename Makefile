@@ -1,4 +1,5 @@
 # Everything runs in .venv, made here from requirements.lock. `make PYTHON=python3.12 test` picks the interpreter.
+# The newest and the oldest packages have .venv-newest and .venv-oldest, which the lock does not bind.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -11,11 +12,15 @@ LOCK := requirements.lock
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: -c $(LOCK)
 # Files stay together: the tests of one share what is compiled. A worker takes up to 6 GB.
 WORKERS := 2
-PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 # Compiling is most of the time of the fast tests, and a third less without optimisation. The slow ones run as users do.
 # Splitting a program to compile its parts at once gains nothing where every core has a worker.
 QUICKLY := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1'
-CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
+# Interpreters of pyenv and uv are tried after those on the path.
+PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin/python3)
+UV := $(wildcard $(or $(UV_PYTHON_INSTALL_DIR),$(HOME)/.local/share/uv/python)/cpython-3.*/bin/python3)
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 $(PYENV) $(UV))
 
 .PHONY: help
 help:  ## list the targets
@@ -42,6 +47,26 @@ $(BIN)/python:
 	fi; \
 	echo "Creating $(VENV) with $$("$$chosen" --version) ..."; \
 	"$$chosen" -m venv $(VENV)
+
+# Each released interpreter that can make environments: its minor version and where it is.
+PYTHONS := for candidate in $(CANDIDATES); do "$$candidate" -c 'import sys, ensurepip, venv; \
+  (3, 11) <= sys.version_info and sys.version_info.releaselevel == "final" and print(sys.version_info.minor, sys.executable)' \
+  2>/dev/null || true; done
+
+# By uv: it is quick, and finds the oldest versions as well.
+.venv-newest/.installed: CHOOSE := sort -n | tail -1
+.venv-newest/.installed: RESOLUTION := highest
+.venv-oldest/.installed: CHOOSE := grep '^11 ' | head -1
+.venv-oldest/.installed: RESOLUTION := lowest-direct
+.venv-newest/.installed .venv-oldest/.installed: .venv-%/.installed: pyproject.toml
+	@chosen=$$({ $(PYTHONS); } | { $(CHOOSE) || true; } | cut -d" " -f2); \
+	[ -n "$$chosen" ] || { echo "No Python for .venv-$* among: $(CANDIDATES)" >&2; exit 1; }; \
+	echo "Creating .venv-$* with $$("$$chosen" --version) and the $* packages ..."; \
+	"$$chosen" -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: uv
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --only-binary :all: \
+	  --resolution $(RESOLUTION) -e '.[test]'
+	@touch $@
 
 $(VENV)/.installed: $(LOCK) pyproject.toml | $(BIN)/python
 	@echo "Installing the packages of $(LOCK); this takes a few minutes if pip has nothing cached ..."
@@ -73,6 +98,12 @@ test: $(VENV)/.installed-test  ## the fast tests: a marked subset in 32 bits, th
 test-x32: $(VENV)/.installed-test  ## all fast tests in 32 bits
 	NUMPYRO_HOMOG_TEST_X64=0 $(PYTEST) -m "not slow" tests
 
+.PHONY: test-newest test-oldest
+test-newest:  ## the marked subset with the newest Python found and the newest packages (`make -B` renews them)
+test-oldest:  ## the marked subset on Python 3.11 with the oldest packages that pyproject.toml allows
+test-newest test-oldest: test-%: .venv-%/.installed
+	$(QUICKLY) NUMPYRO_HOMOG_TEST_X64=1 .venv-$*/bin/python -m pytest $(PYTEST_OPTIONS) -m "x32 and not slow" tests
+
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test  ## the slow tests, in 64 bits
 	NUMPYRO_HOMOG_TEST_X64=1 $(PYTEST) -m slow tests
@@ -94,5 +125,5 @@ lock:  ## renew requirements.lock after a change of dependencies (needs uv; add 
 	  --quiet --output-file $(LOCK) pyproject.toml
 
 .PHONY: clean
-clean:  ## remove the environment and everything generated
-	rm -rf $(VENV) out docs/_build benchmarks/cache .pytest_cache .ruff_cache .mypy_cache
+clean:  ## remove the environments and everything generated
+	rm -rf $(VENV) .venv-newest .venv-oldest out docs/_build benchmarks/cache .pytest_cache .ruff_cache .mypy_cache

@@ -21,11 +21,22 @@ KEY = jax.random.key(0)
 def test_every_function_of_compat_is_under_contract():
     """A new use of an internal needs a test here: this list is what the tests below cover."""
     covered = {"has_handlers", "send_message", "Messenger", "dependencies", "unwrap", "is_masked"}
-    covered |= {"is_settled", "sites_given_outside"}
+    covered |= {"is_settled", "sites_given_outside", "arviz_groups"}
     tree = ast.parse(Path(_compat.__file__).read_text())
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     exported = {a.asname for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
     assert {name for name in defined | exported if not name.startswith("_")} == covered
+
+
+@pytest.mark.x32
+def test_groups_are_what_arviz_reads_and_summarises(tmp_path):
+    import arviz as az
+
+    groups = _compat.arviz_groups(posterior=az.dict_to_dataset({"x": np.arange(6.0).reshape(1, 6)}))
+    groups.to_netcdf(str(tmp_path / "groups.nc"))
+    again = az.from_netcdf(str(tmp_path / "groups.nc"))
+    assert type(groups) is type(again)
+    np.testing.assert_allclose(az.summary(again, kind="stats")["mean"], 2.5)
 
 
 def test_the_stack_tells_whether_a_handler_is_active():

@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import pkgutil
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,12 @@ def public_objects():
 
 def test_the_top_level_names_are_these():
     assert public_names(nh) == TOP_LEVEL
+
+
+@pytest.mark.x32
+def test_the_version_is_that_of_the_project():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert nh.__version__ == project["version"]
 
 
 def test_daily_names_are_the_objects_of_their_namespaces():

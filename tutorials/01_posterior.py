@@ -19,6 +19,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -122,7 +123,7 @@ print(f"{num_specimens} simulated plates, {time.perf_counter() - start:.0f} s wi
 extra = mcmc.get_extra_fields()
 idata = az.from_numpyro(mcmc, log_likelihood=False)
 summary = az.summary(idata, var_names=["delay", "kappa"])
-r_hat = float(max(az.rhat(idata, var_names=["delay", "kappa"]).max().values()).item())
+r_hat = max(float(values.max()) for values in az.rhat(idata, var_names=["delay", "kappa"]).data_vars.values())
 divergent, acceptance = float(np.mean(extra["diverging"])), float(np.mean(extra["accept_prob"]))
 print(summary)
 print(f"divergent steps {100 * divergent:.1f} %, acceptance {acceptance:.2f}, largest R-hat {r_hat:.4f}, "
@@ -132,17 +133,9 @@ print(f"divergent steps {100 * divergent:.1f} %, acceptance {acceptance:.2f}, la
 # ## How the parameters depend on each other
 
 # %%
-names = {"delay_dim_0": "phase", "kappa_dim_0": "phase"}
-axes = az.plot_pair(
-    idata.rename({k: f"{k.split('_')[0]} {v}" for k, v in names.items()}),
-    var_names=["delay", "kappa"],
-    kind="scatter",
-    marginals=True,
-    textsize=9,
-    figsize=(11, 11),
-)
-axes[-1, 0].figure.suptitle("posterior of start times (cell / velocity) and conductivities, W/(m K)")
-axes[-1, 0].figure.savefig(out / "01_pairs.png", dpi=80)
+az.plot_pair(idata, var_names=["delay", "kappa"])
+plt.suptitle("posterior of start times (cell / velocity) and conductivities, W/(m K)")
+plt.savefig(out / "01_pairs.png", dpi=80)
 
 # %% [markdown]
 # ## New plates from the posterior

@@ -1,5 +1,7 @@
 """Distributional inverse homogenization as a NumPyro plug-in: `import numpyro_homog as nh`."""
 
+from importlib.metadata import version as _version
+
 from . import distributions as distributions
 from . import divergences as divergences
 from . import handlers as handlers
@@ -80,3 +82,5 @@ from .plots import plot_image as plot_image
 from .plots import plot_local_fields as plot_local_fields
 from .plots import plot_mesh as plot_mesh
 from .primitives import homogenize as homogenize
+
+__version__ = _version("numpyro-homog")

@@ -1,7 +1,8 @@
-"""The only file that touches NumPyro internals; guarded by tests/test_numpyro_contract.py."""
+"""The only file that touches internals of NumPyro (see test_numpyro_contract.py) and tells releases of ArviZ apart."""
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpyro.distributions as dist
@@ -9,6 +10,9 @@ from numpyro import handlers
 from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, apply_stack
 from numpyro.primitives import Messenger as Messenger
+
+if TYPE_CHECKING:
+    import xarray
 
 
 def has_handlers() -> bool:
@@ -55,6 +59,16 @@ def is_masked(distribution: dist.Distribution) -> bool:
     while isinstance(distribution, (dist.ExpandedDistribution, dist.Independent)):
         distribution = distribution.base_dist
     return isinstance(distribution, dist.MaskedDistribution)
+
+
+def arviz_groups(**groups: "xarray.Dataset") -> Any:
+    """Datasets in what `arviz.from_numpyro` returns: an `InferenceData` before ArviZ 1.0, a `DataTree` since."""
+    import arviz
+    import xarray
+
+    if "posterior" in inspect.signature(arviz.from_dict).parameters:
+        return arviz.InferenceData(**groups)
+    return xarray.DataTree.from_dict(groups)
 
 
 def _is_set(node):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from random_cells import make_cell, random_spd, smooth_field
 
-from numpyro_homog.homogenization._jax_fem import _quiet_jax_fem, voxel_element
+from numpyro_homog.homogenization._jax_fem import _integrated, _quiet_jax_fem, voxel_element
 from numpyro_homog.homogenization._operator import pad_coefficients, voxel_operator
 
 SHAPE, LENGTHS = (4, 3), (1.0, 2.0)
@@ -55,7 +55,7 @@ def jax_fem_matrix(field):
                 return lambda gradient, conductivity: gradient @ conductivity.T
 
         mesh = mesh_module.Mesh(points, cells, ele_type="QUAD4")
-        problem = Conduction(mesh, vec=1, dim=2, ele_type="QUAD4", gauss_order=2)
+        problem = Conduction(mesh, vec=1, dim=2, ele_type="QUAD4")
         num_quads = problem.fes[0].num_quads
         problem.internal_vars = [jnp.asarray(np.repeat(voxels.reshape(-1, 1, 2, 2), num_quads, axis=1))]
         problem.newton_update([jnp.zeros((len(points), 1))])
@@ -107,6 +107,17 @@ def test_the_operator_is_symmetric_and_blind_to_constants(kind, eps):
     eigenvalues = np.linalg.eigvalsh((matrix + matrix.T) / 2)
     assert eigenvalues[0] > -50 * eps * scale
     assert eigenvalues[1] > 1e-2 * scale  # constants only: no hourglass, no decoupled checkerboard
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda kind, gauss_order=None: (kind, gauss_order), id="before 0.0.12"),
+        pytest.param(lambda kind, quadrature_rule=None, quadrature_order=None: (kind, quadrature_order), id="0.0.12"),
+    ],
+)
+def test_the_degree_of_the_quadrature_has_a_name_for_each_release(function):
+    assert _integrated(function, 2)("QUAD4") == ("QUAD4", 2)
 
 
 @pytest.mark.parametrize("spacing", [(0.5, 2.0), (0.5, 2.0, 1.5), (0.25,)])

@@ -127,6 +127,7 @@ def test_the_model_is_traced_once_for_each_size(laminate_data):
     assert len(traces) == once
 
 
+@pytest.mark.x32
 def test_arviz_and_netcdf(laminate_fit, tmp_path):
     import arviz as az
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import inspect
 import io
 import logging
 import sys
@@ -39,12 +40,10 @@ def voxel_element(spacing: tuple[float, ...]) -> VoxelElement:
         gradients = np.array([[[-1.0], [1.0]]]) / spacing[0]
         return VoxelElement(gradients, np.array(spacing), np.array([[0], [1]]))
     with _quiet_jax_fem() as jax_fem:
-        basis, fe, generate_mesh = (jax_fem(name) for name in ("basis", "fe", "generate_mesh"))
-        ele_type = _VOXELS[ndim]
-        corners = _corner_order(basis, ele_type)
-        mesh = generate_mesh.Mesh(corners * np.array(spacing), np.arange(2**ndim)[None], ele_type=ele_type)
-        element = fe.FiniteElement(mesh, vec=1, dim=ndim, ele_type=ele_type, gauss_order=2, dirichlet_bc_info=None)
-        return VoxelElement(np.array(element.shape_grads[0]), np.array(element.JxW[0]), corners)
+        _, slopes, weights = _integrated(jax_fem("basis").get_shape_vals_and_grads, 2)(_VOXELS[ndim])
+    # A node is at the corner of the reference cell where its (multilinear) shape function grows to.
+    corners = (slopes.mean(axis=0) > 0).astype(int)
+    return VoxelElement(slopes / spacing, weights * np.prod(spacing), corners)
 
 
 class MeshElements(NamedTuple):
@@ -74,8 +73,8 @@ def mesh_elements(mesh: Mesh) -> MeshElements:
         basis, kind = jax_fem("basis"), mesh.element_type
         family, cell, _, order, degree, positions = basis.get_elements(kind)
         exactness = 4 if degree == 2 else order
-        _, slopes, weights = basis.get_shape_vals_and_grads(kind, exactness)
-        on_facets = basis.get_face_shape_vals_and_grads(kind, 2)[0]
+        _, slopes, weights = _integrated(basis.get_shape_vals_and_grads, exactness)(kind)
+        on_facets = _integrated(basis.get_face_shape_vals_and_grads, 2)(kind)[0]
         nodes = basis.basix.create_element(basis.basix.ElementFamily.P, cell, degree).points[positions]
         values = basis.basix.create_element(family, cell, degree).tabulate(0, nodes)[0][:, positions, 0]
     slopes = np.einsum("qai,ab->qbi", slopes, np.linalg.inv(values))
@@ -87,11 +86,11 @@ def mesh_elements(mesh: Mesh) -> MeshElements:
     return MeshElements(gradients, determinants * weights, facets)
 
 
-def _corner_order(basis, ele_type):
-    """Reference corner of each node: where its (multilinear) shape function is one."""
-    _, gradients, _ = basis.get_shape_vals_and_grads(ele_type, 2)
-    signs = np.sign(gradients.mean(axis=0))
-    return ((signs + 1) / 2).astype(int)
+def _integrated(function, degree):
+    """A function of JAX-FEM with its quadrature exact to `degree`, for which its releases have different names."""
+    names = inspect.signature(function).parameters
+    name = "quadrature_order" if "quadrature_order" in names else "gauss_order"
+    return functools.partial(function, **{name: degree})
 
 
 @contextlib.contextmanager

@@ -1,18 +1,16 @@
 """What a minimum-distance fit returns."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 
+from .._compat import arviz_groups
 from .._results import RESULTS
 from ._basins import BasinTable
 from ._standard_errors import normal_draws
 from ._table import Table
-
-if TYPE_CHECKING:
-    import arviz
 
 
 class MinimumDistanceResult(eqx.Module):
@@ -73,9 +71,10 @@ class MinimumDistanceResult(eqx.Module):
     data: dict[str, np.ndarray]
     _draw: Callable[[np.ndarray], dict[str, np.ndarray]] = eqx.field(static=True)
 
-    def to_arviz(self, *, num_draws: int = 1000) -> "arviz.InferenceData":
+    def to_arviz(self, *, num_draws: int = 1000) -> Any:
         """The estimate as an ArviZ object, which writes NetCDF.
 
+        It is what `arviz.from_numpyro` returns: an `arviz.InferenceData` before ArviZ 1.0, an `xarray.DataTree` since.
         The group `posterior` holds draws from the normal approximation of the *sampling distribution of the
         estimate*: N(unconstrained, unconstrained_covariance), mapped to constrained space. It is a confidence
         distribution and no posterior: the prior plays no part. Its attributes say so. The draws are scrambled by
@@ -89,7 +88,6 @@ class MinimumDistanceResult(eqx.Module):
             ValueError: if the fit has no standard errors.
         """
         import arviz as az
-        import xarray as xr
 
         if self.unconstrained_covariance is None:
             raise ValueError("This fit has no standard errors (its divergence is no sum of squares): nothing to draw.")
@@ -103,10 +101,11 @@ class MinimumDistanceResult(eqx.Module):
             "loss_scale": self.loss_scale,
             "undetermined": "; ".join(self.undetermined),
         }
-        data = az.from_dict(posterior=posterior, observed_data=self.data, attrs=attributes)
-        data.posterior.attrs |= attributes
-        data.add_groups({"point_estimate": xr.Dataset({k: _data_array(k, v) for k, v in self.params.items()})})
-        return data
+        return arviz_groups(
+            posterior=az.dict_to_dataset(posterior, attrs=attributes),
+            observed_data=_dataset(self.data),
+            point_estimate=_dataset(self.params),
+        )
 
     def summary(self) -> str:
         """Estimates, standard errors, fit and costs as a text table."""
@@ -147,7 +146,7 @@ class MinimumDistanceResult(eqx.Module):
         return Table(rows, notes)
 
 
-def _data_array(name, value):
+def _dataset(arrays):
     import xarray as xr
 
-    return xr.DataArray(value, dims=[f"{name}_dim_{i}" for i in range(value.ndim)])
+    return xr.Dataset({k: ([f"{k}_dim_{i}" for i in range(v.ndim)], v) for k, v in arrays.items()})
