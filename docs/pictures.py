@@ -17,7 +17,6 @@ PLATE = nh.Grid((60, 40), lengths=(6.0, 4.0))  # of the image, in mm
 
 def landing():
     """Cells as nobody saw them, and what was measured of a thousand such cells."""
-
     measured, truth = nh.load_example("laguerre_plates"), nh.example_truth("laguerre_plates")
     law = nh.LaguerreTessellation(nh.Grid((128, 128)), jnp.asarray(truth["delays"]), sharp=True)
     figure = plt.figure(figsize=(9, 3.6), layout="constrained")
@@ -36,14 +35,12 @@ def landing():
 
 def plates():
     """A cell of the quickstart."""
-
     law = nh.LaguerreTessellation(nh.Grid((64, 64)), jnp.array([0.0, 0.1, 0.05]))
     return nh.plot_field(law.sample(jax.random.key(5)))
 
 
 def clouds():
     """Measured and simulated tensors."""
-
     measured, truth = nh.load_example("laguerre_plates"), nh.example_truth("laguerre_plates")
     cell = nh.CellProblem(nh.Grid((24, 24)), nh.Conductivity(), nh.Periodic(), tolerance=1e-3)
     phases = nh.LaguerreTessellation(cell.grid, jnp.asarray(truth["delays"])).sample(jax.random.key(1), (1000,))
@@ -53,7 +50,6 @@ def clouds():
 
 def grains():
     """A polycrystal of a hundred grains."""
-
     law = nh.VoronoiPhases(nh.Grid((96, 96)), jnp.array([0.2, 0.3, 0.5]), 100)
     return nh.plot_field(law.sample(jax.random.key(0)))
 
@@ -71,15 +67,15 @@ def image():
 
 def flux():
     """Where the heat runs."""
-
     cell = nh.CellProblem(PLATE, nh.Conductivity(), nh.Periodic())
     field = jnp.array([0.026, 0.25, 1.1])[_image()]
-    return nh.plot_local_fields(cell, field, nh.solve_cell(cell, field), length_unit="mm", flux_unit="W/(m K)")
+    flux = nh.local_fields(cell, field, nh.solve_cell(cell, field)).flux[0]
+    strength = np.linalg.norm(flux, axis=-1)
+    return nh.plot_field(strength, lengths=PLATE.lengths, colorbar_label="flux per unit gradient [W/(m K)]")
 
 
 def stress():
     """The mean stress in a pull, phase by phase."""
-
     cell = nh.CellProblem(PLATE, nh.LinearElasticity(), nh.Periodic())
     moduli = nh.lame_from_young(jnp.array([0.1, 3.0, 70.0]), jnp.array([0.1, 0.4, 0.2]))
     field = tuple(modulus[_image()] for modulus in moduli)
@@ -101,7 +97,6 @@ def layers():
 
 def field():
     """A random field, cut into phases."""
-
     grid = nh.Grid((96, 96))
     covariance = nh.PeriodicMatern(grid.lengths, 0.12, 1.5, num_modes=32)
     law = nh.ThresholdedGaussianField(grid, covariance, jnp.array([0.3, 0.4, 0.3]))
@@ -110,7 +105,6 @@ def field():
 
 def specimen():
     """One coordinate of the seeds, over a specimen of many cells."""
-
     grid = nh.Grid((96, 96))
     covariance = nh.NeumannMatern((1.0, 1.0), tau=40.0, s=4.0, num_modes=48, margin=0.1, variance=1.0)
     return nh.plot_field(nh.GaussianField(grid, covariance).sample(jax.random.key(3)), colorbar_label="field")
@@ -118,7 +112,6 @@ def specimen():
 
 def mesh():
     """A circle in a square, of triangles."""
-
     side, turn = np.linspace(0, 1, 13), np.arange(24) * np.pi / 12
     around = np.stack([np.cos(turn), np.sin(turn)], -1)
     points = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
