@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpyro.distributions as dist
@@ -10,9 +10,6 @@ from numpyro import handlers
 from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import _PYRO_STACK, apply_stack
 from numpyro.primitives import Messenger as Messenger
-
-if TYPE_CHECKING:
-    import xarray
 
 
 def has_handlers() -> bool:
@@ -61,8 +58,8 @@ def is_masked(distribution: dist.Distribution) -> bool:
     return isinstance(distribution, dist.MaskedDistribution)
 
 
-def arviz_groups(**groups: "xarray.Dataset") -> Any:
-    """Datasets in what `arviz.from_numpyro` returns: an `InferenceData` before ArviZ 1.0, a `DataTree` since."""
+def arviz_groups(**groups: Any) -> Any:
+    """Xarray datasets in what `arviz.from_numpyro` returns: an `InferenceData` before ArviZ 1.0, a `DataTree` since."""
     import arviz
     import xarray
 
