@@ -48,7 +48,7 @@ def elastic_rows(name: str) -> list[dict]:
         phases = jnp.asarray(blocks.reshape(NUM_CELLS, n, FINE // n, n, FINE // n, 3).mean((2, 4)))
         found = {"sharp": sharp(n, range(NUM_CELLS))}
         for rule in RULES:
-            found[type(rule).__name__] = tensors(n, nh.mix(phases, tuple(map(jnp.asarray, lame)), rule))
+            found[type(rule).__name__] = tensors(n, nh.mix(phases, nh.Lame(*map(jnp.asarray, lame)), rule))
         for rule, tensor in found.items():
             error = np.linalg.norm(tensor - reference, axis=(1, 2)) / np.linalg.norm(reference, axis=(1, 2))
             trace = np.trace(tensor - reference, axis1=1, axis2=2) / np.trace(reference, axis1=1, axis2=2)

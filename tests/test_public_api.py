@@ -13,13 +13,13 @@ import numpyro_homog as nh
 
 TOP_LEVEL = {
     "Affine", "CellProblem", "CellSolution", "CheckerboardCell", "Conductivity", "Grid", "Image",
-    "LaguerreTessellation", "LaminateCell", "LinearElasticity", "MinimumDistance", "MinimumDistanceResult",
+    "LaguerreTessellation", "Lame", "LaminateCell", "LinearElasticity", "MinimumDistance", "MinimumDistanceResult",
     "Periodic", "RESULTS", "SlicedWasserstein", "UniformFlux", "coarsen", "effective_tensor", "example_names",
     "example_truth", "generalized_bayes", "hashin_shtrikman_bounds", "homogenize", "isotropic_stiffness",
     "lame_from_bulk", "lame_from_young", "load_example", "load_image", "load_specimens", "local_fields",
     "mandel_to_voigt", "mix", "phases_from_labels", "plot_cloud", "plot_convergence", "plot_field", "plot_image",
     "plot_local_fields", "plot_mesh", "reuss_bound", "save_image", "save_specimens", "segment", "self_consistent",
-    "solve_cell", "voigt_bound", "voigt_to_mandel", "young_from_lame",
+    "solve_cell", "thermal_expansion", "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "Mesh", "load_mesh",
     "Multigrid", "ReferenceMedium",
     "EffectiveBounds", "Primal", "PrimalDual", "TwoGridCell", "effective_bounds",

@@ -34,6 +34,7 @@ from .homogenization import CellSolution as CellSolution
 from .homogenization import CheckerboardCell as CheckerboardCell
 from .homogenization import Conductivity as Conductivity
 from .homogenization import EffectiveBounds as EffectiveBounds
+from .homogenization import Lame as Lame
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import LinearElasticity as LinearElasticity
 from .homogenization import Multigrid as Multigrid
@@ -55,6 +56,7 @@ from .homogenization import mix as mix
 from .homogenization import reuss_bound as reuss_bound
 from .homogenization import self_consistent as self_consistent
 from .homogenization import solve_cell as solve_cell
+from .homogenization import thermal_expansion as thermal_expansion
 from .homogenization import voigt_bound as voigt_bound
 from .homogenization import voigt_to_mandel as voigt_to_mandel
 from .homogenization import young_from_lame as young_from_lame

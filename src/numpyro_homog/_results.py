@@ -2,6 +2,11 @@
 
 import equinox as eqx
 
+VOIDS = (
+    'A void needs a small coefficient in place of zero, a millionth of that of the other phases: see "Voids" in the'
+    ' documentation, page "How to choose".'
+)
+
 
 class RESULTS(eqx.Enumeration):
     """Outcome of a solve or a fit; each value but `successful` is advice."""
@@ -10,7 +15,7 @@ class RESULTS(eqx.Enumeration):
     bad_coefficient = (
         "A coefficient is not finite, not positive, or (as a tensor) not symmetric positive definite. Likely causes: a"
         " property sampled without a positive constraint, an overflowing transform, or a tensor field that was not"
-        " symmetrised. A void needs a small stiffness in place of zero."
+        f" symmetrised. A stiffness in Voigt notation is refused: use voigt_to_mandel. {VOIDS}"
     )
     not_converged = (
         "The cell solver used up its iterations before the error of the effective tensor was certified. Likely cause: a"

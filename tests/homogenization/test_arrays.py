@@ -64,7 +64,7 @@ def test_the_bulk_modulus_of_cubic_lattices_is_next_to_hashin_shtrikman(lattice,
     """The bound is Hashin's sphere assemblage; lattices differ from it in high orders of the fraction."""
     lame, shear = nh.lame_from_young(jnp.array([1.0, contrast]), jnp.array([0.3, 0.3]))
     sizes = (8, 16) if lattice == "simple cubic" else (16, 32)  # four spheres to the cell are smaller
-    stiffness = extrapolated(lattice, 0.1, (lame, shear), nh.LinearElasticity(), sizes)
+    stiffness = extrapolated(lattice, 0.1, nh.Lame(lame, shear), nh.LinearElasticity(), sizes)
     bulk = (stiffness[0, 0] + 2 * stiffness[0, 1]) / 3
     moduli = (lame + 2 * shear / 3, shear)
     lower, upper = nh.hashin_shtrikman_bounds(jnp.array([0.9, 0.1]), moduli, ndim=3)

@@ -230,6 +230,24 @@ def test_tensors_that_are_not_definite_are_refused(tensor):
             fn(jnp.asarray([0.5, 0.5]), tensors)
 
 
+@pytest.mark.parametrize(("ndim", "plane"), [(2, "strain"), (2, "stress"), (3, "strain")])
+def test_lame_moduli_are_read_in_their_plane_state_and_not_as_bulk_and_shear(ndim, plane, rtol):
+    """One material: the stiffness is 2 shear 1 + (bulk - 2 shear / d) 1 1', E / (1 - nu^2) in plane stress."""
+    fractions, moduli = jnp.asarray([0.3, 0.7]), nh.lame_from_young(jnp.full(2, 70.0), jnp.full(2, 0.33))
+    lower, upper = nh.hashin_shtrikman_bounds(fractions, moduli, ndim=ndim, plane=plane)
+    middle = nh.self_consistent(fractions, moduli, ndim=ndim, plane=plane)
+    expected = nh.isotropic_stiffness(moduli.lame_lambda[0], moduli.shear_modulus[0], ndim, plane=plane)[0, 0]
+    for bulk, shear in (lower, upper, middle):
+        np.testing.assert_allclose(bulk + 2 * (1 - 1 / ndim) * shear, expected, rtol=rtol)
+    if plane == "stress":
+        np.testing.assert_allclose(expected, 70 / (1 - 0.33**2), rtol=rtol)
+        with pytest.raises(ValueError, match=r"is for nh.Lame moduli in two dimensions"):
+            nh.self_consistent(fractions, tuple(moduli), ndim=2, plane="stress")
+    for fn in (nh.voigt_bound, nh.reuss_bound):
+        with pytest.raises(TypeError):  # the shape checker of the tests may come first
+            fn(fractions, moduli)
+
+
 def test_shapes_that_do_not_fit_are_named():
     fractions, kappa = jnp.asarray([0.5, 0.5]), jnp.asarray([1.0, 2.0, 3.0])
     for fn in functions(2).values():

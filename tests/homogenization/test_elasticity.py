@@ -202,6 +202,18 @@ def test_a_mandel_field_that_is_not_symmetric_or_not_definite_is_flagged():
             nh.effective_tensor(make((4, 4)), bad)
 
 
+@pytest.mark.x32
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_stiffness_in_voigt_notation_is_refused(d):
+    """The shear stiffness would be half of what it is."""
+    stiffness = isotropic_stiffness(jnp.array([1.0, 4.0]), jnp.array([1.0, 0.3]), d)
+    labels = np.random.default_rng(0).integers(0, 2, (2,) * d)
+    cell = make((2,) * d, tolerance=1e-4)
+    with pytest.raises(RuntimeError, match="Voigt notation is refused: use voigt_to_mandel"):
+        nh.effective_tensor(cell, nh.mandel_to_voigt(stiffness)[labels])
+    assert np.isfinite(nh.effective_tensor(cell, stiffness[labels])).all()
+
+
 def test_plane_stress_is_two_dimensional_and_names_are_checked():
     with pytest.raises((ValueError, TypeError), match="strain"):  # the shape checker of the tests may come first
         nh.LinearElasticity("shell")

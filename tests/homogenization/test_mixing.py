@@ -189,6 +189,11 @@ def test_bad_input_is_refused():
         nh.mix(f[0, 0], jnp.ones(3))
     with pytest.raises(ValueError, match="on a grid of shape"):
         nh.mix(f, jnp.ones(3), grid=nh.Grid((8, 8)))
+    labels = np.random.default_rng(0).integers(0, 3, (2, 12, 12))
+    with pytest.raises(ValueError, match=r"If they are labels, write nh.phases_from_labels"):
+        nh.mix(labels, jnp.ones(3))
+    with pytest.raises(ValueError, match=r"jnp.moveaxis if the phases are not last"):
+        nh.mix(jnp.moveaxis(f, -1, 1), jnp.ones(3), grid=nh.Grid((12, 12)))
     for bad in (0.0, -1.0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="finite and positive"):
+        with pytest.raises(ValueError, match=r"finite and positive.* see .Voids."):
             nh.mix(f, jnp.array([1.0, bad, 2.0]))

@@ -17,13 +17,8 @@ from ._conditioning import Multigrid as Multigrid
 from ._conditioning import ReferenceMedium as ReferenceMedium
 from ._effective import AbstractCell as AbstractCell
 from ._effective import effective_tensor as effective_tensor
+from ._elastic_mixture import ElasticMixture as ElasticMixture
 from ._elasticity import LinearElasticity as LinearElasticity
-from ._elasticity import isotropic_stiffness as isotropic_stiffness
-from ._elasticity import lame_from_bulk as lame_from_bulk
-from ._elasticity import lame_from_young as lame_from_young
-from ._elasticity import mandel_to_voigt as mandel_to_voigt
-from ._elasticity import voigt_to_mandel as voigt_to_mandel
-from ._elasticity import young_from_lame as young_from_lame
 from ._fields import LocalFields as LocalFields
 from ._fields import local_fields as local_fields
 from ._law import AbstractLaw as AbstractLaw
@@ -35,6 +30,13 @@ from ._mixing import GeometricMixing as GeometricMixing
 from ._mixing import HarmonicMixing as HarmonicMixing
 from ._mixing import LaminateMixing as LaminateMixing
 from ._mixing import mix as mix
+from ._moduli import Lame as Lame
+from ._moduli import isotropic_stiffness as isotropic_stiffness
+from ._moduli import lame_from_bulk as lame_from_bulk
+from ._moduli import lame_from_young as lame_from_young
+from ._moduli import mandel_to_voigt as mandel_to_voigt
+from ._moduli import voigt_to_mandel as voigt_to_mandel
+from ._moduli import young_from_lame as young_from_lame
 from ._primal_dual import AbstractDiscretization as AbstractDiscretization
 from ._primal_dual import EffectiveBounds as EffectiveBounds
 from ._primal_dual import Primal as Primal
@@ -42,4 +44,6 @@ from ._primal_dual import PrimalDual as PrimalDual
 from ._solution import CellSolution as CellSolution
 from ._solution import solve_cell as solve_cell
 from ._tensor_map import TensorMapLaw as TensorMapLaw
+from ._thermal_expansion import ThermalExpansion as ThermalExpansion
+from ._thermal_expansion import thermal_expansion as thermal_expansion
 from ._two_grids import TwoGridCell as TwoGridCell

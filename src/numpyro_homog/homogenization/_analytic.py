@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._results import VOIDS
 from ._effective import AbstractCell
 
 
@@ -25,8 +26,11 @@ class LaminateCell(AbstractCell):
         throw: bool = True,
         progress: bool = False,
     ) -> Float[Array, "*batch 1 1"]:
-        if not isinstance(field, tuple) or len(field) != 2:
-            raise ValueError("LaminateCell expects the pair (fractions, kappa), each of shape (*batch, J).")
+        if not isinstance(field, tuple) or len(field) != 2 or isinstance(field[1], tuple | list):
+            raise ValueError(
+                "LaminateCell expects the pair (fractions, kappa), each an array of shape (*batch, J); for the"
+                " stiffness across elastic layers kappa is lame_lambda + 2 shear_modulus."
+            )
         fractions, kappa = (jnp.asarray(part) for part in field)
         if fractions.shape[-1:] != kappa.shape[-1:] or fractions.ndim == 0:
             raise ValueError(
@@ -76,6 +80,6 @@ def _reject(effective, bad, throw):
         return eqx.error_if(
             effective,
             bad,
-            "A coefficient is zero, negative or not finite; closed-form cells need positive coefficients.",
+            f"A coefficient is zero, negative or not finite; closed-form cells need positive coefficients. {VOIDS}",
         )
     return jnp.where(bad[..., None, None], jnp.nan, effective)

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from ..tensors import symmetrize
+from ._moduli import Plane
 from ._phase_properties import phase_properties, phase_scalars
 
 Properties = Real[ArrayLike, "..."] | tuple[Real[ArrayLike, "..."], Real[ArrayLike, "..."]]
@@ -22,7 +23,8 @@ def voigt_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLi
     Args:
         fractions: volume fractions of the phases, shape (*batch, J), >= 0, with sum one.
         properties: scalars (conductivities, or bulk or shear moduli), shape (*batch, J), > 0; or symmetric positive
-            definite tensors (d x d conductivities, m x m stiffnesses in Mandel notation), shape (*batch, J, m, m). The
+            definite tensors (d x d conductivities, m x m stiffnesses in Mandel notation, such as those of
+            `isotropic_stiffness` with the plane state of the cell), shape (*batch, J, m, m). The
             batch axes of both arguments broadcast. What can be read both ways, because J = m, is read by its rank:
             give it the batch axes of `fractions`.
 
@@ -30,6 +32,7 @@ def voigt_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLi
         Bound in the unit of `properties`, shape (*batch,) or (*batch, m, m), there in the Loewner order.
 
     Raises:
+        TypeError: for a tuple of moduli.
         ValueError: at call or trace time, if shapes do not fit. If values are concrete and not as described; under
             `jax.jit` values are not looked at.
 
@@ -67,7 +70,7 @@ def reuss_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLi
 
 
 def hashin_shtrikman_bounds(
-    fractions: Real[ArrayLike, "*batch J"], properties: Properties, *, ndim: int
+    fractions: Real[ArrayLike, "*batch J"], properties: Properties, *, ndim: int, plane: Plane = "strain"
 ) -> tuple[Estimate, Estimate]:
     """Lower and upper bound of isotropic mixtures of isotropic phases, any number of them.
 
@@ -83,15 +86,17 @@ def hashin_shtrikman_bounds(
 
     Args:
         fractions: volume fractions of the phases, shape (*batch, J), >= 0, with sum one.
-        properties: conductivities, shape (*batch, J), > 0; or the pair (bulk, shear) of elastic moduli, each of that
-            shape, > 0. In two dimensions (plane strain) bulk means the area modulus lam + mu; in three lam + 2 mu / 3.
-        ndim: number of space dimensions, 2 or 3. Two means aligned fibres, seen across.
+        properties: conductivities, shape (*batch, J), > 0; or `Lame` moduli of such arrays, which become the pair
+            (bulk, shear); or that pair itself, > 0. In two dimensions bulk means the area modulus of the plane problem,
+            lam + mu in plane strain; in three lam + 2 mu / 3.
+        ndim: number of space dimensions, 2 or 3. Two means aligned fibres, seen across, or a thin plate.
+        plane: plane state, "strain" or "stress", in which `Lame` moduli are read in two dimensions.
 
     Returns:
         `(lower, upper)` in the unit of `properties`: each of shape (*batch,), or a pair (bulk, shear) of such arrays.
 
     Raises:
-        ValueError: as `voigt_bound`, and for another `ndim`.
+        ValueError: as `voigt_bound`, for another `ndim`, and for plane stress of anything but `Lame` moduli in 2D.
 
     What it does not do: it says nothing of a single cell, whose tensor need not be isotropic and may lie outside.
     Derivatives follow the phases of extreme properties; ties share them equally.
@@ -104,11 +109,13 @@ def hashin_shtrikman_bounds(
         >>> hashin_shtrikman_bounds(jnp.array([0.5, 0.5]), jnp.array([1.0, 3.0]), ndim=2)
         (Array(1.6666666, dtype=float32), Array(1.8, dtype=float32))
     """
-    lower, upper = _hashin_shtrikman(*phase_scalars(fractions, properties, ndim), ndim)
+    lower, upper = _hashin_shtrikman(*phase_scalars(fractions, properties, ndim, plane), ndim)
     return _as_given(lower), _as_given(upper)
 
 
-def self_consistent(fractions: Real[ArrayLike, "*batch J"], properties: Properties, *, ndim: int) -> Estimate:
+def self_consistent(
+    fractions: Real[ArrayLike, "*batch J"], properties: Properties, *, ndim: int, plane: Plane = "strain"
+) -> Estimate:
     """Self-consistent estimate: each phase as balls in a medium with the properties sought.
 
     It is the fixed point of the formula of `hashin_shtrikman_bounds`, its own reference medium; for conduction
@@ -117,14 +124,15 @@ def self_consistent(fractions: Real[ArrayLike, "*batch J"], properties: Properti
 
     Args:
         fractions: volume fractions of the phases, shape (*batch, J), >= 0, with sum one.
-        properties: conductivities or the pair (bulk, shear), as in `hashin_shtrikman_bounds`.
+        properties: conductivities, `Lame` moduli or the pair (bulk, shear), as in `hashin_shtrikman_bounds`.
         ndim: number of space dimensions, 2 (discs; fibres in plane strain) or 3 (spheres).
+        plane: plane state, as in `hashin_shtrikman_bounds`.
 
     Returns:
         Estimate in the unit of `properties`: shape (*batch,), or a pair (bulk, shear) of such arrays.
 
     Raises:
-        ValueError: as `voigt_bound`, and for another `ndim`.
+        ValueError: as `hashin_shtrikman_bounds`.
 
     Found by bisection and differentiated by the implicit function theorem, in both modes and any order. At the
     percolation threshold (a fraction 1 / d that conducts) rounding is magnified by the square root of the contrast.
@@ -138,7 +146,7 @@ def self_consistent(fractions: Real[ArrayLike, "*batch J"], properties: Properti
         >>> self_consistent(jnp.array([0.5, 0.5]), jnp.array([1.0, 4.0]), ndim=2)
         Array(1.9999998, dtype=float32)
     """
-    return _as_given(_self_consistent(*phase_scalars(fractions, properties, ndim), ndim))
+    return _as_given(_self_consistent(*phase_scalars(fractions, properties, ndim, plane), ndim))
 
 
 @jax.jit

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._elasticity import MANDEL_PAIRS
+from ._moduli import MANDEL_PAIRS
 from ._normals import contract
 
 
@@ -23,10 +23,10 @@ def laminate_stiffness(
 
     Args:
         mean: mean of a list of values, one for each phase, over the layers.
-        lame: first Lame parameter of each phase.
+        lame: first Lame parameter of each phase, in 2D that of the plane problem.
         shear: shear modulus of each phase.
         moments: components of the mean of n n n n, by sorted index.
-        d: 2 (plane strain) or 3.
+        d: 2 or 3.
 
     References:
         Backus, J. Geophys. Res. 67 (1962) 4427, eq. (13).
@@ -71,3 +71,37 @@ def laminate_stiffness(
     order = sorted(entries)
     rows = [[stacked[order.index((min(a, b), max(a, b)))] for b in size] for a in size]
     return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def laminate_thermal_stress(
+    mean: Callable,
+    stresses: list[Array],
+    lame: list[Array],
+    shear: list[Array],
+    moments: dict[tuple[int, ...], Array],
+    d: int,
+) -> Float[Array, "... m"]:
+    """Thermal stress C alpha of layers with normal n, Mandel, from that of each phase, a pressure b.
+
+    The stress across is one in all layers, and so is the strain along them; with the symbols of `laminate_stiffness`
+
+        b_nn = <b/M> / <1/M>,  b_tt = <2 mu b/M> + b_nn <lambda/M>.
+
+    Args:
+        mean: as in `laminate_stiffness`.
+        stresses: b of each phase.
+        lame: as in `laminate_stiffness`.
+        shear: as in `laminate_stiffness`.
+        moments: as in `laminate_stiffness`.
+        d: 2 or 3.
+    """
+    layers = list(zip(stresses, lame, shear, strict=True))
+    inverse = [1 / (first + 2 * second) for _, first, second in layers]
+    across = mean([layer[0] * m for layer, m in zip(layers, inverse, strict=True)]) / mean(inverse)
+    along = mean([2 * layer[2] * layer[0] * m for layer, m in zip(layers, inverse, strict=True)])
+    along = along + across * mean([layer[1] * m for layer, m in zip(layers, inverse, strict=True)])
+    entries = []
+    for i, j in MANDEL_PAIRS[d]:
+        turned = (across - along) * contract(moments, (i, j), 4)
+        entries.append(along + turned if i == j else 2**0.5 * turned)
+    return jnp.stack(entries, axis=-1)

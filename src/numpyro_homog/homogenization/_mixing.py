@@ -10,9 +10,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree, Real
 
+from .._results import VOIDS
 from .._tracing import is_traced
 from ..grids import Grid
-from ._laminate import laminate_stiffness
+from ._elastic_mixture import ElasticMixture
+from ._laminate import laminate_stiffness, laminate_thermal_stress
+from ._moduli import Lame, phase_moduli, spherical
 from ._normals import normal_moments
 
 
@@ -44,7 +47,21 @@ class AbstractMixingRule(eqx.Module):
     def mix_elastic(
         self, phases: list[Array], lame: list[Array], shear: list[Array], spacing: tuple[float, ...]
     ) -> tuple[Array, Array] | Array:
-        """Mix elastic phases: as `__call__`, with Lame parameters; a pair of fields or Mandel stiffnesses."""
+        """Mix elastic phases: as `__call__`, with Lame parameters; a pair of fields or Mandel stiffnesses.
+
+        In 2D the moduli are those of the plane problem, `Lame.of_plane`, and so is the answer.
+        """
+
+    @abc.abstractmethod
+    def mix_thermal_stress(
+        self,
+        phases: list[Array],
+        stresses: list[Array],
+        lame: list[Array],
+        shear: list[Array],
+        spacing: tuple[float, ...],
+    ) -> Array:
+        """Thermal stress C alpha of the voxels, Mandel, (*batch, *grid, m), from that of each phase, a pressure."""
 
 
 class ArithmeticMixing(AbstractMixingRule):
@@ -58,6 +75,10 @@ class ArithmeticMixing(AbstractMixingRule):
         """Means of both Lame parameters."""
         return _mean(phases, lame), _mean(phases, shear)
 
+    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+        """The mean: all phases have the strain of the voxel."""
+        return spherical(_mean(phases, stresses), len(spacing))
+
 
 class HarmonicMixing(AbstractMixingRule):
     """The harmonic mean, 1 / sum_j (f_j / kappa_j). Biased low."""
@@ -70,6 +91,12 @@ class HarmonicMixing(AbstractMixingRule):
         """Harmonic means of the bulk modulus of the dimension and of the shear modulus."""
         return _of_moduli(lambda values: self(phases, values, spacing), lame, shear, len(spacing))
 
+    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+        """The mean of the expansions, times the stiffness: all phases have the stress of the voxel."""
+        bulk = _bulk(lame, shear, len(spacing))
+        expansion = _mean(phases, [stress / k for stress, k in zip(stresses, bulk, strict=True)])
+        return spherical(self(phases, bulk, spacing) * expansion, len(spacing))
+
 
 class GeometricMixing(AbstractMixingRule):
     """The geometric mean, exp(sum_j f_j log kappa_j): unbiased tensors, biased parameters."""
@@ -81,6 +108,10 @@ class GeometricMixing(AbstractMixingRule):
     def mix_elastic(self, phases, lame, shear, spacing):
         """Geometric means of the bulk modulus of the dimension and of the shear modulus."""
         return _of_moduli(lambda values: self(phases, values, spacing), lame, shear, len(spacing))
+
+    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+        """Refused: a geometric mean is that of no arrangement of phases, and has no strains in them."""
+        raise ValueError("GeometricMixing has no thermal stress; mix with LaminateMixing(), the default.")
 
 
 class LaminateMixing(AbstractMixingRule):
@@ -115,10 +146,14 @@ class LaminateMixing(AbstractMixingRule):
         return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
     def mix_elastic(self, phases, lame, shear, spacing):
-        """Mandel stiffness of the laminate, shape (*batch, *grid, m, m): plane strain in 2D."""
-        marks = _mean(phases, [jnp.log(m * (l + 2 * m)) for l, m in zip(lame, shear, strict=True)])  # noqa: E741
-        mean = functools.partial(_mean, phases)
-        return laminate_stiffness(mean, lame, shear, normal_moments(marks, spacing, 4), len(spacing))
+        """Mandel stiffness of the laminate, shape (*batch, *grid, m, m)."""
+        moments = normal_moments(_marks(phases, lame, shear), spacing, 4)
+        return laminate_stiffness(functools.partial(_mean, phases), lame, shear, moments, len(spacing))
+
+    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+        """Thermal stress of the laminate: across it that of one stress, along it that of one strain."""
+        moments = normal_moments(_marks(phases, lame, shear), spacing, 4)
+        return laminate_thermal_stress(functools.partial(_mean, phases), stresses, lame, shear, moments, len(spacing))
 
 
 def mix(
@@ -136,52 +171,56 @@ def mix(
     Args:
         phases: volume fractions, shape (*batch, *grid, J), >= 0, with sum one. Their dtype is used throughout.
         kappa: conductivity of each phase, shape (*batch, J) or any batch that broadcasts against that of `phases`, > 0;
-            or for elasticity a pair (lame_lambda, shear_modulus) of such arrays, shear > 0, lambda > -2/d shear.
+            or for elasticity `Lame` moduli of such arrays (`lame_from_young(E, nu)`), shear > 0, lambda > -2/d shear. A
+            bare pair (lame_lambda, shear_modulus) is taken with a warning.
         rule: the mixing rule.
         grid: the voxels of `phases`. Needed unless they are square and two-dimensional.
 
     Returns:
         Field for `CellProblem`, in the unit of `kappa`. Conduction: shape (*batch, *grid) from isotropic rules,
-        (*batch, *grid, d, d) from `LaminateMixing`. Elasticity: a pair of arrays (*batch, *grid) from isotropic rules,
-        Mandel stiffnesses (*batch, *grid, m, m) from `LaminateMixing` (in 2D of plane strain).
+        (*batch, *grid, d, d) from `LaminateMixing`. Elasticity: an `ElasticMixture`, which `LinearElasticity` mixes in
+        its own plane state; its `stiffness` shows the Mandel matrices.
 
     Raises:
-        ValueError: at call or trace time, if shapes do not fit. If concrete properties are not those of a stable
-            material; under `jax.jit` that is left to the solver.
+        TypeError, ValueError: at call or trace time, if types or shapes do not fit. If concrete properties are not
+            those of a stable material, or concrete integer phases are labels; under `jax.jit` that is left to the
+            solver.
 
     Example:
         >>> phases = nh.LaguerreTessellation(grid, jnp.zeros(3)).sample(jax.random.key(0), (8,))
         >>> nh.mix(phases, jnp.array([1.0, 5.0, 10.0])).shape
         (8, 32, 32, 2, 2)
     """
-    d = 2 if grid is None else grid.ndim
-    properties = kappa if isinstance(kappa, tuple | list) else (kappa,)
-    if len(properties) > 2:
-        raise ValueError(f"kappa must be one array, or a pair (lame_lambda, shear_modulus); got {len(properties)}.")
-    if not is_traced(properties):
-        _check_stability(properties, d)
+    spacing = (1.0, 1.0) if grid is None else grid.spacing
+    d = len(spacing)
+    properties = phase_moduli(kappa)
+    given = properties if isinstance(properties, Lame) else (properties,)
+    if not is_traced(given):
+        _check_stability(given, d)
     phases = jnp.asarray(phases)
     if not jnp.issubdtype(phases.dtype, jnp.floating):
+        _check_one_hot(phases)
         phases = phases.astype(jnp.result_type(float))
-    parts = [jnp.asarray(part).astype(phases.dtype) for part in properties]
+    parts = [jnp.asarray(part).astype(phases.dtype) for part in given]
     for part in parts:
         _check(phases, part, d, grid)
     batch = jnp.broadcast_shapes(phases.shape[: -1 - d], *(part.shape[:-1] for part in parts))
+    if isinstance(properties, Lame):
+        parts = [jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts]
+        return ElasticMixture(jnp.broadcast_to(phases, (*batch, *phases.shape[-1 - d :])), Lame(*parts), rule, spacing)
 
     def split(array, shape):
         shape = (1,) * (len(batch) + d - len(shape)) + shape
         return [array[..., j].reshape(shape) for j in range(array.shape[-1])]
 
-    fractions = split(phases, phases.shape[:-1])
-    values = [split(part, part.shape[:-1] + (1,) * d) for part in parts]
-    return _compiled(rule, fractions, values, (1.0, 1.0) if grid is None else grid.spacing)
+    (values,) = parts
+    values = split(values, values.shape[:-1] + (1,) * d)
+    return _conducting(rule, split(phases, phases.shape[:-1]), values, spacing)
 
 
 @eqx.filter_jit
-def _compiled(rule, fractions, properties, spacing):
-    if len(properties) == 1:
-        return rule(fractions, properties[0], spacing)
-    return rule.mix_elastic(fractions, *properties, spacing)
+def _conducting(rule, fractions, kappa, spacing):
+    return rule(fractions, kappa, spacing)
 
 
 def _check_stability(properties, d):
@@ -189,9 +228,17 @@ def _check_stability(properties, d):
     *_, last = concrete = [np.asarray(part) for part in properties]
     if not np.all(np.isfinite(last) & (last > 0)):
         name = "kappa" if len(concrete) == 1 else "the shear modulus"
-        raise ValueError(f"{name} must be finite and positive; got {last}.")
+        raise ValueError(f"{name} must be finite and positive; got {last}. {VOIDS}")
     if len(concrete) == 2 and not np.all(np.isfinite(concrete[0]) & (concrete[0] + 2 * last / d > 0)):
         raise ValueError(f"lame_lambda must be finite and above -2/{d} of the shear modulus; got {concrete[0]}.")
+
+
+def _check_one_hot(phases):
+    if not is_traced(phases) and not (phases.ndim and np.all(np.sum(np.asarray(phases), axis=-1) == 1)):
+        raise ValueError(
+            f"phases of shape {phases.shape} and dtype {phases.dtype} are no volume fractions: their sums over the last"
+            " axis are not one. If they are labels, write nh.phases_from_labels(labels, num_phases)."
+        )
 
 
 def _mean(phases, values):
@@ -201,29 +248,39 @@ def _mean(phases, values):
 
 def _of_moduli(mix_one, lame, shear, d):
     """Lame fields from a rule for single properties, applied to bulk and shear modulus."""
-    bulk = mix_one([l + 2 * m / d for l, m in zip(lame, shear, strict=True)])  # noqa: E741
+    bulk = mix_one(_bulk(lame, shear, d))
     mixed = mix_one(shear)
     return bulk - 2 * mixed / d, mixed
 
 
+def _bulk(lame, shear, d):
+    """Bulk moduli of the dimension."""
+    return [l + 2 * m / d for l, m in zip(lame, shear, strict=True)]  # noqa: E741
+
+
+def _marks(phases, lame, shear):
+    """What tells the phases apart where the normals of a laminate are sought."""
+    return _mean(phases, [jnp.log(m * (l + 2 * m)) for l, m in zip(lame, shear, strict=True)])  # noqa: E741
+
+
 def _check(phases, kappa, d, grid):
-    if phases.ndim < d + 1:
+    if phases.ndim < d + 1 or (grid is not None and phases.shape[-1 - d : -1] != grid.shape):
+        where = "" if grid is None else f" on a grid of shape {grid.shape}"
         raise ValueError(
-            f"phases has shape {phases.shape}, but at least {d} grid axes and a last axis of phases are expected; "
-            "pass `grid=` if the cell is not two-dimensional."
-        )
-    if grid is not None and phases.shape[-1 - d : -1] != grid.shape:
-        raise ValueError(
-            f"phases has shape {phases.shape}, which is not (*batch, *grid, J) on a grid of shape {grid.shape}."
+            f"phases has shape {phases.shape}; expected volume fractions (*batch, *grid, J) with {d} grid axes{where}"
+            " and the phases last. Pass `grid=` if the cell is not two-dimensional, use jnp.moveaxis if the phases are"
+            " not last, and nh.phases_from_labels(labels, num_phases) if these are labels."
         )
     if kappa.ndim < 1 or kappa.shape[-1] != phases.shape[-1]:
         raise ValueError(
-            f"kappa has shape {kappa.shape}, but phases has {phases.shape[-1]} phases on its last axis; "
-            "pass one conductivity per phase, on the last axis."
+            f"kappa has shape {kappa.shape}, but phases, shape {phases.shape}, has {phases.shape[-1]} phases on its"
+            " last axis; pass one property for each phase, on the last axis: jnp.array([...]) for all specimens, or"
+            f" (*batch, {phases.shape[-1]})."
         )
     try:
         jnp.broadcast_shapes(phases.shape[: -1 - d], kappa.shape[:-1])
     except ValueError as error:
         raise ValueError(
-            f"the batch of kappa {kappa.shape[:-1]} does not broadcast against that of phases {phases.shape[: -1 - d]}."
+            f"the batch of kappa {kappa.shape[:-1]} does not broadcast against that of phases {phases.shape[: -1 - d]};"
+            " the axes before the last are specimens."
         ) from error

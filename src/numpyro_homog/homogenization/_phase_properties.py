@@ -5,20 +5,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._results import VOIDS
+from ._moduli import Lame, Plane
 
-def phase_scalars(fractions: PyTree, properties: PyTree, ndim: int) -> tuple[Array, list[Array]]:
+
+def phase_scalars(
+    fractions: PyTree, properties: PyTree, ndim: int, plane: Plane = "strain"
+) -> tuple[Array, list[Array]]:
     """Fractions and a list of scalar properties, all of shape (*batch, J), after the checks.
 
     Args:
         fractions: volume fractions, shape (*batch, J).
-        properties: an array, or the pair (bulk, shear); batch axes broadcast.
+        properties: an array, the pair (bulk, shear), or `Lame` moduli, which become that pair; batch axes broadcast.
         ndim: number of space dimensions, 2 or 3.
+        plane: plane state of `Lame` moduli in two dimensions.
 
     Raises:
         ValueError: if shapes or `ndim` do not fit; if values are concrete and no fractions, or not positive.
     """
     if ndim not in (2, 3):
         raise ValueError(f"ndim must be 2 or 3; got {ndim}.")
+    if plane != "strain" and (ndim != 2 or not isinstance(properties, Lame)):
+        raise ValueError(
+            "plane='stress' is for nh.Lame moduli in two dimensions; a pair (bulk, shear) holds the area modulus of its"
+            " plane state already."
+        )
+    if isinstance(properties, Lame):
+        lame, shear = Lame(*map(_as_float, properties)).of_plane(plane)
+        properties = (lame + 2 * shear / ndim, shear)
     names = ("bulk", "shear") if isinstance(properties, tuple) else ("properties",)
     given = properties if isinstance(properties, tuple) else (properties,)
     if len(given) != len(names):
@@ -30,7 +44,7 @@ def phase_scalars(fractions: PyTree, properties: PyTree, ndim: int) -> tuple[Arr
                 f"{name} has shape {part.shape}, but fractions, shape {fractions.shape}, has {fractions.shape[-1]}"
                 " phases; pass one number per phase, on the last axis."
             )
-        _check_values(name, part, _are_positive, "finite and positive")
+        _check_values(name, part, _are_positive, "finite and positive", VOIDS)
     _check_fractions(fractions)
     rank = max(array.ndim for array in (fractions, *parts))
     fractions, *parts = jnp.broadcast_arrays(*(_pad(array, rank) for array in (fractions, *parts)))
@@ -47,6 +61,11 @@ def phase_properties(fractions: PyTree, properties: PyTree) -> tuple[Array, Arra
     Raises:
         ValueError: if shapes do not fit; if values are concrete and no fractions, or not positive (definite).
     """
+    if isinstance(properties, tuple | list):
+        raise TypeError(
+            "properties must be one array: conductivities, or one modulus, or for elastic phases the stiffnesses"
+            " isotropic_stiffness(lame_lambda, shear_modulus, ndim, plane=...)."
+        )
     fractions, properties = _as_float(fractions), _as_float(properties)
     num, shape = fractions.shape[-1], properties.shape
     scalars = shape[-1:] == (num,)
@@ -63,7 +82,7 @@ def phase_properties(fractions: PyTree, properties: PyTree) -> tuple[Array, Arra
     if tensors:
         _check_values("properties", properties, _are_definite, "symmetric and positive definite")
     else:
-        _check_values("properties", properties, _are_positive, "finite and positive")
+        _check_values("properties", properties, _are_positive, "finite and positive", VOIDS)
     _check_fractions(fractions)
     batch = max(fractions.ndim - 1, properties.ndim - core)
     return _pad(fractions, batch + 1), _pad(properties, batch + core)
@@ -90,12 +109,12 @@ def _check_fractions(fractions):
     _check_values("fractions", fractions, sum_to_one, ">= 0 with sum one over the last axis")
 
 
-def _check_values(name, array, is_right, what):
+def _check_values(name, array, is_right, what, advice=""):
     if isinstance(array, jax.core.Tracer):
         return
     values = np.asarray(array, float)
     if not is_right(values):
-        raise ValueError(f"{name} must be {what}; got {values}.")
+        raise ValueError(f"{name} must be {what}; got {values}. {advice}".rstrip())
 
 
 def _are_positive(values):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ Geometry = Grid | Mesh
 
 def as_real_array(field, what: str) -> Array:
     """The field as a floating-point array; raises TypeError for what is no array of real numbers."""
-    if isinstance(field, tuple | list | dict | str) or field is None:
+    if isinstance(field, tuple | list | dict | str | eqx.Module) or field is None:
         raise TypeError(f"field must be {what}; got {type(field).__name__}.")
     field = jnp.asarray(field)
     if jnp.issubdtype(field.dtype, jnp.complexfloating) or field.dtype == bool:

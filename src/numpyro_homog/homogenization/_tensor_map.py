@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ._elasticity import MANDEL_PAIRS, LinearElasticity
+from ._elasticity import LinearElasticity
 from ._law import AbstractLaw, Coefficients, tensor_coefficients
+from ._moduli import MANDEL_PAIRS
 from ._tensor_fields import Geometry, as_real_array, field_axes
 
 

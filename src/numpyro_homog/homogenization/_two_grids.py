@@ -11,6 +11,7 @@ from ..grids import Grid, block_means
 from ._cell import CellProblem
 from ._effective import AbstractCell
 from ._mixing import AbstractMixingRule, LaminateMixing, mix
+from ._moduli import phase_moduli
 
 
 class TwoGridCell(AbstractCell):
@@ -21,7 +22,8 @@ class TwoGridCell(AbstractCell):
     cancels; what that does to recovered parameters is measured in docs/accuracy.md. The tensor bounds nothing.
 
     The field is a pair `(phases, kappa)` with the arguments of `mix`: fractions of shape (*batch, *grid, J), and the
-    property of each phase, shape (*batch, J), or a pair of such arrays in elasticity.
+    property of each phase, shape (*batch, J), or in elasticity `Lame` moduli of such arrays, mixed in the plane
+    state of the law.
 
     Args:
         cell: the cell on the fine grid, voxels in even number along each axis.
@@ -63,7 +65,7 @@ class TwoGridCell(AbstractCell):
     ) -> Float[Array, "*batch d d"]:
         if not isinstance(field, tuple) or len(field) != 2:
             raise ValueError("TwoGridCell expects the pair (phases, kappa): fractions (*batch, *grid, J), properties.")
-        phases, kappa = jnp.asarray(field[0]), field[1]
+        phases, kappa = jnp.asarray(field[0]), phase_moduli(field[1])
         fine, coarse = (
             cell.compute_effective(mixed, throw=throw, progress=progress)
             for cell, mixed in zip((self.cell, self.coarse), _mixed(self, phases, kappa), strict=True)

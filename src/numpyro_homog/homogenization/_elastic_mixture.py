@@ -1,0 +1,80 @@
+"""Elastic phases that share voxels, before a law has said in which plane state."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._moduli import Lame, Plane, isotropic_stiffness
+from ._tensor_fields import Geometry
+
+
+class ElasticMixture(eqx.Module):
+    """Elastic phases and their mixing rule: what `mix` returns in elasticity, a field for `LinearElasticity`.
+
+    The moduli of a plane problem are not those of the material, and the mean of the one is not the other of the mean.
+    So nothing is mixed here: the law turns the moduli of the phases into those of its own plane state and then applies
+    the rule. `stiffness` does the same to look at the result.
+
+    Attributes:
+        phases: volume fractions, shape (*batch, *grid, J).
+        moduli: Lame parameters of the phases, each of shape (*batch, J).
+        rule: the mixing rule, static.
+        spacing: edge lengths of a voxel, one for each grid axis, static.
+    """
+
+    phases: Float[Array, "..."]
+    moduli: Lame
+    rule: Any = eqx.field(static=True)
+    spacing: tuple[float, ...] = eqx.field(static=True)
+
+    def stiffness(self, plane: Plane = "strain") -> Float[Array, "..."]:
+        """Stiffness of each voxel in Mandel notation, shape (*batch, *grid, m, m).
+
+        Args:
+            plane: in 2D, "strain" or "stress".
+        """
+        mixed = self.mixed(plane)
+        return isotropic_stiffness(*mixed, len(self.spacing)) if isinstance(mixed, tuple) else mixed
+
+    def mixed(self, plane: Plane) -> tuple[Array, Array] | Array:
+        """What the rule makes of the moduli of the plane problem: a pair of fields, or Mandel matrices."""
+        fractions, lame, shear = self.by_phase(*self.moduli.of_plane(plane))
+        return self.rule.mix_elastic(fractions, lame, shear, self.spacing)
+
+    def thermal_stress(self, expansion: Array, plane: Plane) -> Float[Array, "..."]:
+        """C alpha of each voxel, Mandel, shape (*batch, *grid, m).
+
+        Args:
+            expansion: coefficient of linear expansion of each phase, shape (*batch, J).
+            plane: in 2D, "strain" or "stress".
+        """
+        shape = self.moduli.lame_lambda.shape
+        if expansion.shape[-1:] != shape[-1:] or jnp.broadcast_shapes(expansion.shape, shape) != shape:
+            raise ValueError(
+                f"expansion has shape {expansion.shape}, but the mixture has {shape[-1]} phases and the batch axes"
+                f" {shape[:-1]}; pass one coefficient of linear expansion for each phase, (*batch, {shape[-1]})."
+            )
+        expansion = jnp.broadcast_to(expansion.astype(self.phases.dtype), shape)
+        stresses = self.moduli.thermal_modulus(plane) * expansion
+        fractions, stresses, lame, shear = self.by_phase(stresses, *self.moduli.of_plane(plane))
+        return self.rule.mix_thermal_stress(fractions, stresses, lame, shear, self.spacing)
+
+    def by_phase(self, *properties: Array) -> list[list[Array]]:
+        """One list over the phases for the fractions, (*batch, *grid), and for each property (*batch, J)."""
+        axes = tuple(range(-len(self.spacing), 0))
+        numbers = range(self.phases.shape[-1])
+        parts = [[jnp.expand_dims(part[..., j], axes) for j in numbers] for part in properties]
+        return [[self.phases[..., j] for j in numbers], *parts]
+
+    def check(self, grid: Geometry) -> None:
+        """Raise ValueError unless the fractions lie on this grid."""
+        d = len(self.spacing)
+        if grid.ndim == d and self.phases.shape[-1 - d : -1] == grid.shape:
+            return
+        hint = " In three dimensions `mix` needs its `grid=`." if grid.ndim == 3 > d else ""
+        raise ValueError(
+            f"field mixes phases of shape {self.phases.shape} on {d} grid axes, but cell.grid is {grid.shape}: pass"
+            f" fractions on cell.grid, and mix(..., grid=cell.grid).{hint}"
+        )
