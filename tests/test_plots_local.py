@@ -5,8 +5,17 @@ import numpy as np
 import pytest
 
 from numpyro_homog.grids import Grid
-from numpyro_homog.homogenization import CellProblem, Conductivity, Periodic, solve_cell
-from numpyro_homog.plots import plot_image, plot_local_fields
+from numpyro_homog.homogenization import (
+    CellProblem,
+    Conductivity,
+    Lame,
+    LinearElasticity,
+    Periodic,
+    isotropic_stiffness,
+    local_fields,
+    solve_cell,
+)
+from numpyro_homog.plots import plot_image, plot_local_fields, plot_stresses
 
 pytestmark = pytest.mark.usefixtures("drawn")
 
@@ -128,6 +137,57 @@ def test_a_plane_of_a_volume():
 def test_fields_that_cannot_be_drawn(grid, batch, options, message):
     with pytest.raises(ValueError, match=message):
         plot_local_fields(*solved(grid, *batch), **options)
+
+
+# --- stresses ---
+
+
+def elastic(grid, plane="strain"):
+    cell = CellProblem(grid, LinearElasticity(plane), Periodic(), tolerance=1e-4)
+    rng = np.random.default_rng(0)
+    field = Lame(*(jnp.asarray(np.exp(rng.normal(size=grid.shape))) for _ in range(2)))
+    return cell, field, solve_cell(cell, field)
+
+
+def test_stresses_of_a_pull_with_units():
+    cell, field, solution = elastic(PLANE, "stress")
+    strain = np.array([[2.0, 0.5], [0.5, 0.0]])
+    figure = plot_stresses(cell, field, solution, strain=strain, length_unit="mm", stress_unit="GPa")
+    stress = np.tensordot([2.0, 0.0, 0.5 * np.sqrt(2)], local_fields(cell, field, solution).flux, 1)
+    first, second, shear = stress[..., 0], stress[..., 1], stress[..., 2] / np.sqrt(2)
+    von_mises = np.sqrt(first**2 - first * second + second**2 + 3 * shear**2)
+    expected = {"stress 11": first, "stress 22": second, "stress 12": shear, "von Mises stress": von_mises}
+    labels = [ax.get_ylabel() for ax in figure.axes if not ax.get_xlabel()]
+    assert labels == [f"{name} [GPa]" for name in expected]
+    for ax, values in zip(panels(figure), expected.values(), strict=True):
+        np.testing.assert_allclose(ax.images[0].get_array(), values.T, rtol=1e-4, atol=1e-4)
+        assert ax.get_xlabel() == "$x_1$ [mm]"
+
+
+def test_the_invariant_is_what_the_field_tells():
+    cell, field, solution = elastic(PLANE)
+    last = panels(plot_stresses(cell, field, solution))[-1].images[0].get_array().T
+    strain, stress = (np.asarray(part[0]) for part in local_fields(cell, field, solution))
+    across = np.asarray(field.lame_lambda) * (strain[..., 0] + strain[..., 1])
+    whole = np.zeros((*PLANE.shape, 3, 3))
+    whole[..., 0, 0], whole[..., 1, 1], whole[..., 2, 2] = stress[..., 0], stress[..., 1], across
+    whole[..., 0, 1] = whole[..., 1, 0] = stress[..., 2] / np.sqrt(2)
+    deviator = whole - np.trace(whole, axis1=-2, axis2=-1)[..., None, None] * np.eye(3) / 3
+    np.testing.assert_allclose(last, np.sqrt(1.5 * (deviator**2).sum((-2, -1))), rtol=1e-4)
+    tensors = isotropic_stiffness(*field, 2)
+    figure = plot_stresses(cell, tensors, solve_cell(cell, tensors))
+    assert figure.axes[-1].get_ylabel() == "largest shear stress in the plane"
+
+
+def test_stresses_that_cannot_be_drawn():
+    cell, field, solution = elastic(PLANE)
+    for strain in (np.ones(3), [[0.0, 1.0], [0.0, 0.0]]):
+        with pytest.raises(ValueError, match=r"symmetric matrix of shape \(2, 2\)"):
+            plot_stresses(cell, field, solution, strain=strain)
+    with pytest.raises(ValueError, match="draw an elastic cell by plot_stresses"):
+        plot_local_fields(cell, field, solution)
+    with pytest.raises(ValueError, match="LinearElasticity"):
+        plot_stresses(*solved(PLANE))
 
 
 def test_a_failed_solution_is_refused():

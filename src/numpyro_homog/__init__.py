@@ -83,6 +83,7 @@ from .plots import plot_identifiability as plot_identifiability
 from .plots import plot_image as plot_image
 from .plots import plot_local_fields as plot_local_fields
 from .plots import plot_mesh as plot_mesh
+from .plots import plot_stresses as plot_stresses
 from .primitives import homogenize as homogenize
 
 __version__ = _version("numpyro-homog")

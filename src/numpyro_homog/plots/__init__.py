@@ -11,3 +11,4 @@ from ._identifiability import plot_identifiability as plot_identifiability
 from ._local import plot_image as plot_image
 from ._local import plot_local_fields as plot_local_fields
 from ._meshes import plot_mesh as plot_mesh
+from ._stresses import plot_stresses as plot_stresses

@@ -118,8 +118,8 @@ def plot_local_fields(
     corrector = np.asarray(solution.corrector)
     if grid.ndim < 2 or cell.law.num_components(grid.ndim) != 1:
         raise ValueError(
-            "plot_local_fields draws a potential in two or three dimensions; draw components of other fields, such as "
-            "those of local_fields, by plot_field or plot_image."
+            "plot_local_fields draws a potential in two or three dimensions; draw an elastic cell by plot_stresses, and"
+            " components of other fields, such as those of local_fields, by plot_field or plot_image."
         )
     if corrector.ndim != grid.ndim + 1:
         raise ValueError(
