@@ -26,7 +26,7 @@ class LaminateCell(AbstractCell):
         throw: bool = True,
         progress: bool = False,
     ) -> Float[Array, "*batch 1 1"]:
-        if not isinstance(field, tuple) or len(field) != 2 or isinstance(field[1], tuple | list):
+        if not isinstance(field, tuple) or len(field) != 2 or not all(map(eqx.is_array_like, field)):
             raise ValueError(
                 "LaminateCell expects the pair (fractions, kappa), each an array of shape (*batch, J); for the"
                 " stiffness across elastic layers kappa is lame_lambda + 2 shear_modulus."

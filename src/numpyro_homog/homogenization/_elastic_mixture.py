@@ -57,8 +57,8 @@ class ElasticMixture(eqx.Module):
                 f" {shape[:-1]}; pass one coefficient of linear expansion for each phase, (*batch, {shape[-1]})."
             )
         expansion = jnp.broadcast_to(expansion.astype(self.phases.dtype), shape)
-        stresses = self.moduli.thermal_modulus(plane) * expansion
-        fractions, stresses, lame, shear = self.by_phase(stresses, *self.moduli.of_plane(plane))
+        pressure = self.moduli.thermal_modulus(plane) * expansion
+        fractions, stresses, lame, shear = self.by_phase(pressure, *self.moduli.of_plane(plane))
         return self.rule.mix_thermal_stress(fractions, stresses, lame, shear, self.spacing)
 
     def by_phase(self, *properties: Array) -> list[list[Array]]:

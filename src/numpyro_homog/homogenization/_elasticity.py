@@ -100,11 +100,11 @@ class LinearElasticity(AbstractLaw):
         if isinstance(field, ElasticMixture):
             field.check(grid)
             mixed = field.mixed(self.plane)
-            found = self._isotropic(*mixed, grid) if isinstance(mixed, tuple) else self._anisotropic(mixed, grid)
+            found = self._isotropic(mixed, grid) if isinstance(mixed, tuple) else self._anisotropic(mixed, grid)
             return self._of_materials(found, jnp.min(_bulk_in_space(*field.moduli), axis=-1))
         if isinstance(field, tuple | list):
             moduli = _checked_pair(field, grid)
-            found = self._isotropic(*moduli.of_plane(self.plane), grid)
+            found = self._isotropic(moduli.of_plane(self.plane), grid)
             return self._of_materials(found, jnp.min(_bulk_in_space(*moduli), axis=field_axes(grid)))
         field = as_real_array(field, "nh.Lame moduli, phases mixed by `mix`, or one array of Mandel matrices")
         if not is_tensor_field(field.shape, grid, size):
@@ -124,9 +124,9 @@ class LinearElasticity(AbstractLaw):
     def _anisotropic(self, field, grid):
         return tensor_coefficients(field, grid, self.reference_mode(grid.ndim))
 
-    def _isotropic(self, lame, shear, grid):
+    def _isotropic(self, moduli, grid):
         """Coefficients of the moduli of the plane problem."""
-        d, space = grid.ndim, field_axes(grid)
+        (lame, shear), d, space = moduli, grid.ndim, field_axes(grid)
         values = jnp.stack([lame, shear], axis=-len(space) - 1)
         bases = (freeze(self.reference_mode(d)), freeze(2 * np.eye(self.num_loads(d))))
         twice_shear = 2 * lax.stop_gradient(shear)
@@ -172,11 +172,9 @@ def _is_isotropic_in_voigt(field, grid):
     if d == 1:
         return jnp.zeros(field.shape[:-3], bool)
     first, second = field[..., :1, :1], field[..., :1, 1:2]
-    trace, diagonal = volumetric(d), np.diag(1 / np.diagonal(mandel_factors(size)))
+    trace, shears = volumetric(d), np.diag(1 / np.diagonal(mandel_factors(size)))
     lead = (1,) * (field.ndim - 2)
-    outer, diagonal = (
-        jnp.asarray(m.reshape(*lead, size, size), field.dtype) for m in (np.outer(trace, trace), diagonal)
-    )
+    outer, diagonal = (jnp.asarray(m.reshape(*lead, size, size), field.dtype) for m in (np.outer(trace, trace), shears))
     misfit = jnp.abs(field - second * outer - (first - second) * diagonal)
     tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
     return jnp.all(misfit <= tolerance * first, axis=tuple(range(-len(grid.shape) - 2, 0)))

@@ -34,8 +34,8 @@ class Lame(NamedTuple):
         >>> nh.mix(phases, nh.Lame(jnp.array([1.0, 40.0]), jnp.array([0.5, 28.0])))
     """
 
-    lame_lambda: ArrayLike
-    shear_modulus: ArrayLike
+    lame_lambda: Array
+    shear_modulus: Array
 
     def of_plane(self, plane: Plane) -> "Lame":
         """The moduli that stand in their place in the equations of a plane problem.
@@ -54,7 +54,7 @@ class Lame(NamedTuple):
         lame, shear = self
         return Lame(2 * lame * shear / (lame + 2 * shear), shear)
 
-    def thermal_modulus(self, plane: Plane) -> ArrayLike:
+    def thermal_modulus(self, plane: Plane) -> Array:
         """Pressure that keeps a material from expanding by one: 3 lambda + 2 mu, in a plate E / (1 - nu)."""
         lame, shear = self.of_plane(plane)
         return 3 * lame + 2 * shear if plane == "strain" else 2 * (lame + shear)

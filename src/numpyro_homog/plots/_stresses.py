@@ -125,4 +125,5 @@ def _draw(figure, ax, values, plane, label, *, signed):
         interpolation="nearest",
     )
     extend = clipped[bool(signed and values.min() < -largest), bool(values.max() > largest)]
-    figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, aspect=16, label=label, extend=extend)
+    figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, aspect=16, extend=extend)
+    ax.set_title(label, fontsize="medium")
