@@ -257,7 +257,11 @@ BAD = [
         "turned in space",
     ),
     ("a.h5", b"no hdf5", "cannot be read as HDF5: .*file signature not found"),
-    ("a.h5", hdf5(ms=(np.ones((2, 2)), {"permute_order": "abc"})), "permute_order = 'abc'; expected 'zyx' or 'xyz'"),
+    (
+        "a.h5",
+        hdf5(ms=(np.ones((2, 2)), {"permute_order": "abc"})),
+        "says that its axes are 'abc'. axes must be a permutation",
+    ),
     ("a.h5", hdf5(ms=(np.ones((2, 2)), {"L": [1.0, 2.0]})), "L = .* whose order is not fixed; pass spacing"),
     ("a.h5", hdf5(ms=(np.ones((2, 2)), {"domain_lengths": [1.0, 2.0, 3.0]})), "its array has 2 grid axes"),
     ("a.h5", hdf5(text=("hello", {}), line=(np.ones(3), {})), "holds no data set of numbers"),
@@ -268,6 +272,25 @@ BAD = [
 def test_a_bad_file_is_refused_with_the_reason(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message):
         load_image(make(tmp_path / name, content))
+
+
+def test_what_a_file_leaves_unclear_may_be_said(tmp_path):
+    """The errors advise to pass axes= and spacing=; that was refused with the same errors."""
+    cell = np.arange(6.0).reshape(2, 3)
+    path = make(tmp_path / "a.h5", hdf5(ms=(cell, {"permute_order": "abc", "L": [1.0, 2.0]})))
+    with pytest.raises(ValueError, match=re.escape("a.h5 says that its axes are 'abc'")):
+        load_image(path, spacing=0.5)
+    with pytest.raises(ValueError, match=re.escape("a.h5: /ms has the attribute L = (1.0, 2.0), whose order is not")):
+        load_image(path, axes="xy")
+    image = load_image(path, axes="xy", spacing=0.5)
+    np.testing.assert_array_equal(image.values, cell)
+    assert image.grid.lengths == (1, 1.5)
+    path = make(tmp_path / "b.h5", hdf5(ms=(cell, {"domain_lengths": [0.0, 2.0]})))
+    with pytest.raises(
+        ValueError, match=r"b.h5 says that .* lengths \(0.0, 2.0\); .* a positive length. Pass spacing="
+    ):
+        load_image(path)
+    assert load_image(path, spacing=1).grid.shape == (3, 2)
 
 
 @pytest.mark.parametrize("suffix", [".vti", ".h5", ".npz", ".npy", ".png", ".tif", ".json"])

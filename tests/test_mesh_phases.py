@@ -69,6 +69,7 @@ def test_a_disk_has_its_conductivity_by_its_tag(read):
     np.testing.assert_allclose(np.diag(tensor), 1.652, rtol=6e-3)
 
 
+@pytest.mark.x32
 def test_sets_of_abaqus_are_the_phases(read):
     check(read(nodes_of(CIRCLE) + EVERY + SETS), "matrix", "Disk")
     check(read(nodes_of(CIRCLE) + APART), "Surface2", "Surface3")

@@ -164,6 +164,7 @@ def test_slices_behind_the_only_directory_are_read(tmp_path, note, order):
     np.testing.assert_array_equal(load_image(path).values, STACK)
 
 
+@pytest.mark.x32
 def test_volumes_in_one_directory_are_read(tmp_path):
     """tifffile with volumetric=True: strips of the slices, or tiles with a depth."""
     strips = [piece for page in STACK for piece in directory(page, strip=4)[0]]

@@ -46,3 +46,11 @@ def test_what_cannot_be_drawn_is_refused():
         plot_mesh(mesh, np.full(12, np.nan))
     with pytest.raises(ValueError, match="6 phases"):
         nh.plot_mesh(mesh, labels=["a"])
+
+
+def test_the_legend_has_the_names_of_the_file():
+    mesh = box_mesh((2, 1), "TRI3")
+    figure = plot_mesh(nh.Mesh(mesh.points, mesh.elements, "TRI3", labels=mesh.labels, tags=["resin", 7]))
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["resin", "tag 7"]
+    figure = plot_mesh(mesh)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["phase 1", "phase 2"]

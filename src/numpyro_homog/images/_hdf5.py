@@ -24,7 +24,7 @@ def read_hdf5(path: Path, dataset: str | None) -> Stored:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
         stored = file[choose(path, names, dataset, "data set")]
-        return Stored(stored[...], _axes(path, stored), _lengths(path, stored))
+        return Stored(stored[...], _axes(stored), _lengths(stored))
 
 
 def write_hdf5(path: Path, fields: dict[str, np.ndarray], grid: Grid) -> None:
@@ -44,7 +44,8 @@ def read_fans_input(path: Path, dataset: str | None) -> Stored:
     """The microstructure that an input file of FANS names."""
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))["microstructure"]
-        name, dataset, lengths = entry["filepath"], entry["datasetname"], tuple(map(float, entry["L"]))
+        name, dataset = str(entry["filepath"]), str(entry["datasetname"])
+        lengths = tuple(map(float, entry["L"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f'{path} is no input file of FANS: expected "microstructure" with "filepath", "datasetname" and "L" '
@@ -66,27 +67,22 @@ def _is_image(item):
     return isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and item.ndim in (2, 3, 4)
 
 
-def _axes(path, stored):
+def _axes(stored):
     order = stored.attrs.get(_ORDER)
     if order is None:
         return "zyx"[-min(stored.ndim, 3) :]
-    order = (order.decode() if isinstance(order, bytes) else str(order)).strip("\0 ").lower()
-    if sorted(order) not in (list("xy"), list("xyz")):
-        raise ValueError(
-            f"{path}: {stored.name} has {_ORDER} = {order!r}; expected 'zyx' or 'xyz'. Override it by axes=...."
-        )
-    return order
+    return (order.decode() if isinstance(order, bytes) else str(order)).strip("\0 ").lower()
 
 
-def _lengths(path, stored):
+def _lengths(stored):
     if _LENGTHS in stored.attrs:
         return tuple(np.atleast_1d(stored.attrs[_LENGTHS]).astype(float).tolist())
     if "L" not in stored.attrs:
         return None
     # Writers of this attribute do not agree whether it follows x, y, z or the axes of the data set.
     lengths = tuple(np.atleast_1d(stored.attrs["L"]).astype(float).tolist())
-    if len(set(lengths)) > 1:
-        raise ValueError(
-            f"{path}: {stored.name} has the attribute L = {lengths}, whose order is not fixed; pass spacing=... "
-        )
-    return lengths
+    return (
+        lengths
+        if len(set(lengths)) == 1
+        else f"{stored.name} has the attribute L = {lengths}, whose order is not fixed"
+    )

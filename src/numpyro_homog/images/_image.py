@@ -156,10 +156,11 @@ def _as_image(
     path: Path, stored: Stored, spacing: float | int | Sequence[float | int] | None, axes: str | None
 ) -> Image:
     values = stored.values
+    said = f"{path} says that its axes are {stored.axes!r}. " if axes is None else ""
     axes = stored.axes if axes is None else axes
     ndim = len(axes)
     if ndim not in (2, 3) or sorted(axes) != list("xyz"[:ndim]):
-        raise ValueError(f"axes must be a permutation of 'xy' or 'xyz', such as 'yx'; got {axes!r}.")
+        raise ValueError(f"{said}axes must be a permutation of 'xy' or 'xyz', such as 'yx'; got {axes!r}.")
     if values.ndim not in (ndim, ndim + 1):
         raise ValueError(f"{path} holds an array of shape {values.shape}; it cannot have the axes {axes!r}.")
     order = [axes.index(letter) for letter in "xyz"[:ndim]]
@@ -175,9 +176,15 @@ def _as_image(
         if edges.shape != (ndim,) or not ((edges > 0) & (edges < np.inf)).all():
             raise ValueError(f"spacing is one positive length or one for each of {ndim} axes; got {spacing}.")
         return Image(values, Grid(shape, lengths=edges * shape))
-    if stored.lengths is not None and len(stored.lengths) != ndim:
-        raise ValueError(f"{path} says that the cell has the lengths {stored.lengths}; its array has {ndim} grid axes.")
-    return Image(values, Grid(shape, lengths=shape if stored.lengths is None else stored.lengths))
+    if isinstance(stored.lengths, str):
+        raise ValueError(f"{path}: {stored.lengths}; pass spacing=....")
+    lengths = shape if stored.lengths is None else stored.lengths
+    if len(lengths) != ndim or not all(0 < length < np.inf for length in lengths):
+        raise ValueError(
+            f"{path} says that the cell has the lengths {lengths}; its array has {ndim} grid axes, each with a positive"
+            " length. Pass spacing=...."
+        )
+    return Image(values, Grid(shape, lengths=lengths))
 
 
 def _as_field(name: str, values: Any, grid: Grid) -> np.ndarray:

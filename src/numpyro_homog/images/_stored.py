@@ -14,12 +14,12 @@ class Stored(NamedTuple):
     Attributes:
         values: the array, in the order of the axes of the file; after the grid axes at most one of components.
         axes: which grid axis each of the first axes is, for example "zyx".
-        lengths: edge lengths of the cell along x, y (and z), or None if the file does not say.
+        lengths: edge lengths of the cell along x, y (and z), None if the file does not say, or what is unclear of them.
     """
 
     values: np.ndarray
     axes: str
-    lengths: tuple[float, ...] | None
+    lengths: tuple[float, ...] | str | None
 
 
 @contextlib.contextmanager
