@@ -24,6 +24,7 @@ LEVELS = {
     "_results": 0,
     "_keys": 0,
     "_workers": 0,
+    "_pickling": 0,
     "_tracing": 0,
     "tensors": 1,
     "grids": 1,

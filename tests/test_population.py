@@ -203,8 +203,9 @@ def test_wrong_parameters_are_refused():
         population.simulate({"mu": 0.0}, KEY)
     with pytest.raises(ValueError, match=r"'mu' has shape \(\) in the model; got a value of shape \(2,\)"):
         population.simulate({"mu": jnp.zeros(2), "sigma": 1.0}, KEY)
-    with pytest.raises(ValueError, match="between 1 and 5"):
-        population.resize(6)
+    for number in (0, -1, True):
+        with pytest.raises(ValueError, match="num_specimens must be a positive integer"):
+            population.resize(number)
 
 
 # --- the simulation ---
@@ -240,6 +241,8 @@ def test_a_smaller_population_is_the_beginning_of_a_larger_one():
     resized = Population(checkerboards, ["K_eff"], (50,), chunk_size=8).resize(13)
     assert resized.num_specimens == 13
     np.testing.assert_array_equal(resized.simulate(TRUTH, KEY)["K_eff"], large[:13])
+    grown = Population(checkerboards, ["K_eff"], (5,), chunk_size=8).resize(50)
+    np.testing.assert_array_equal(grown.simulate(TRUTH, KEY)["K_eff"], large)
 
 
 def test_noise_is_common_to_all_parameters_and_differs_between_keys():

@@ -24,9 +24,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from numpyro.distributions.transforms import ExpTransform, OrderedTransform
-from numpyro.handlers import reparam
-from numpyro.infer import MCMC, NUTS, Predictive, init_to_value
-from numpyro.infer.reparam import TransformReparam
+from numpyro.infer import MCMC, NUTS, Predictive
 
 import numpyro_homog as nh
 
@@ -84,28 +82,14 @@ print(fit.basins)
 # `generalized_bayes` keeps the priors of `delay` and `kappa`, simulates the sites of the plate with noise that is held
 # fixed, and adds the factor $-\text{loss scale}\, D$. Cells and tensors are hidden.
 #
-# `TransformReparam` lets NUTS walk in the unconstrained numbers behind the ordered conductivities. These are the
-# coordinates of the fit too: its estimate starts the chains, and its curvature, with that of the prior, is the
-# precision of the posterior near its mode: the mass matrix.
+# With `fit=fit` its one latent is a vector in which the posterior about the fit is nearly standard normal. So chains
+# begin and step right without a word about starts or metrics; the parameters are functions of that vector.
 
 # %%
-posterior = nh.generalized_bayes(model, data, divergence, rng_key=jax.random.key(1), loss_scale=fit.loss_scale)
-walker = reparam(posterior, config={"kappa": TransformReparam()})
-prior_precision = np.diag([1 / 0.1**2] * 2 + [1 / 0.5**2] * 3)
-covariance = np.linalg.inv(2 * fit.loss_scale * fit.curvature + prior_precision)
-kernel = NUTS(
-    walker,
-    init_strategy=init_to_value(values={"delay": fit.unconstrained[:2], "kappa_base": fit.unconstrained[2:]}),
-    step_size=0.3,
-    inverse_mass_matrix={("delay", "kappa_base"): jnp.asarray(covariance)},
-    dense_mass=[("delay", "kappa_base")],
-    adapt_mass_matrix=False,  # the fit knows the shape better than a short warm-up could learn it
-    target_accept_prob=0.9,
-    max_tree_depth=3,  # in these coordinates seven steps lead to the other side
-)
+posterior = nh.generalized_bayes(model, data, divergence, rng_key=jax.random.key(1), fit=fit)
 num_warmup, num_samples, num_specimens = (30, 60, 200) if FAST else (150, 700, 1000)
 mcmc = MCMC(
-    kernel,
+    NUTS(posterior, max_tree_depth=3),  # in these coordinates seven steps lead to the other side
     num_warmup=num_warmup,
     num_samples=num_samples,
     num_chains=2,
@@ -163,5 +147,5 @@ print(f"start times {np.round(delay, 3)}, truth {delay_truth[1:]}")
 assert kappa_error < (0.3 if FAST else 0.1)
 if not FAST:  # sixty draws of a chain tell little about these
     assert divergent < 0.01
-    assert abs(acceptance - 0.9) < 0.05
+    assert acceptance > 0.75
     assert r_hat < 1.01

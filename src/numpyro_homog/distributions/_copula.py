@@ -9,7 +9,7 @@ from numpyro.distributions import constraints
 
 from ._gaussian_field import GaussianField, require_field
 from ._normal_scores import has_quantile, quantile_at_score
-from ._pushforward import PushforwardTransform, no_density
+from ._pushforward import PushforwardTransform, without_density
 
 
 class CopulaTransform(PushforwardTransform):
@@ -138,4 +138,4 @@ class GaussianCopulaField(dist.TransformedDistribution):
 
     def log_prob(self, value, intermediates=None):
         """Raise: the law has no density."""
-        raise NotImplementedError(no_density("GaussianCopulaField"))
+        return without_density(self, value, self.event_dim)

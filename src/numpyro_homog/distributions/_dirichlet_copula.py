@@ -13,7 +13,7 @@ from numpyro.distributions import constraints
 from ._checks import require_positive
 from ._gamma_quantile import log_gamma_quantile
 from ._gaussian_field import GaussianField, GaussianFieldTransform, noise, require_field
-from ._pushforward import PushforwardTransform, no_density
+from ._pushforward import PushforwardTransform, without_density
 
 
 class DirichletCopulaTransform(PushforwardTransform):
@@ -149,4 +149,4 @@ class DirichletCopulaField(dist.TransformedDistribution):
 
     def log_prob(self, value, intermediates=None):
         """Raise: the law has no density."""
-        raise NotImplementedError(no_density("DirichletCopulaField"))
+        return without_density(self, value, self.event_dim)

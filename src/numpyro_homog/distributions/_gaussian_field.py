@@ -16,7 +16,7 @@ from numpyro_homog.grids import Grid
 from ._checks import require
 from ._covariance import AbstractCovariance
 from ._modes import in_chunks, sum_at_points, sum_on_grid
-from ._pushforward import PushforwardTransform, no_density
+from ._pushforward import PushforwardTransform, without_density
 
 
 class GaussianFieldTransform(PushforwardTransform):
@@ -214,7 +214,7 @@ class GaussianField(dist.TransformedDistribution):
 
     def log_prob(self, value, intermediates=None):
         """Raise: there may be more points than modes, and nobody needs the density."""
-        raise NotImplementedError(no_density("GaussianField"))
+        return without_density(self, value, self.event_dim)
 
 
 def _require_inside(points, covariance):

@@ -12,7 +12,7 @@ from numpyro.distributions import constraints
 from numpyro_homog.grids import Grid
 
 from ._fractions import AbstractDistance, EuclideanDistance, voxel_fractions, voxel_labels
-from ._pushforward import PushforwardTransform, no_density
+from ._pushforward import PushforwardTransform, without_density
 
 
 class LaguerreTransform(PushforwardTransform):
@@ -165,4 +165,4 @@ class LaguerreTessellation(dist.TransformedDistribution):
 
     def log_prob(self, value, intermediates=None):
         """Raise: the law has no density."""
-        raise NotImplementedError(no_density("LaguerreTessellation"))
+        return without_density(self, value, self.event_dim)

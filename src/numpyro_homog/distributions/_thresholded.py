@@ -17,7 +17,7 @@ from numpyro_homog.grids import Grid
 from ._checks import float_arrays, require, require_positive
 from ._covariance import AbstractCovariance
 from ._gaussian_field import GaussianField
-from ._pushforward import PushforwardTransform, no_density
+from ._pushforward import PushforwardTransform, without_density
 
 
 class ThresholdTransform(PushforwardTransform):
@@ -195,4 +195,4 @@ class ThresholdedGaussianField(dist.TransformedDistribution):
 
     def log_prob(self, value, intermediates=None):
         """Raise: the law has no density."""
-        raise NotImplementedError(no_density("ThresholdedGaussianField"))
+        return without_density(self, value, self.event_dim)

@@ -14,7 +14,7 @@ from numpyro.distributions import constraints
 from numpyro_homog.grids import Grid
 
 from ._checks import float_arrays, require
-from ._pushforward import PushforwardTransform, no_density
+from ._pushforward import PushforwardTransform, without_density
 from ._voronoi import voronoi_phases
 
 
@@ -254,7 +254,7 @@ class VoronoiPhases(dist.TransformedDistribution):
 
     def log_prob(self, value, intermediates=None):
         """Raise: the law has no density."""
-        raise NotImplementedError(no_density("VoronoiPhases"))
+        return without_density(self, value, self.event_dim)
 
 
 def _checked_number(num_seeds):

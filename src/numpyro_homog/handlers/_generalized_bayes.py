@@ -11,8 +11,10 @@ import numpyro
 from jaxtyping import Array, ArrayLike
 
 from .._keys import single_key
+from .._pickling import ByValue
 from ..clouds import CloudScale
-from ..population import Population, hide_specimens
+from ..population import Population, Whitening, hide_specimens
+from ._factor import deferred_factor
 
 
 def generalized_bayes(
@@ -21,7 +23,8 @@ def generalized_bayes(
     divergence: Callable[..., Array],
     *,
     rng_key: ArrayLike,
-    loss_scale: Any,
+    fit: Any = None,
+    loss_scale: Any = None,
     plate: str | None = None,
     chunk_size: int | None = None,
 ) -> Callable:
@@ -35,6 +38,10 @@ def generalized_bayes(
     their priors. The sites inside the plate are simulated with common random numbers: `rng_key` is held, so the density
     is a deterministic and smooth function of theta and any NumPyro kernel works, NUTS and SVI included.
 
+    With `fit`, the one latent site is "whitened", a vector with an entry for each unconstrained parameter, in which the
+    posterior about the fit is nearly standard normal (see `Whitening`). Default starts, step sizes and metrics are
+    then right. The parameters keep their names and values as deterministic sites, and their posterior is the same.
+
     The intervals of this posterior are not calibrated yet: their width is set by `loss_scale`, and whether they cover
     the truth as often as they say has not been shown.
 
@@ -44,14 +51,17 @@ def generalized_bayes(
             their unique components, each divided by its standard deviation in the data.
         divergence: `divergence(x, y, *, rng_key)` -> scalar >= 0 for clouds x (M, p) and y (N, p), differentiable in x.
         rng_key: key of the simulated sites and of the divergence.
-        loss_scale: weight of the divergence, > 0; `MinimumDistance` gives one (`fit.loss_scale`).
+        fit: what `MinimumDistance` or `reweight` has returned for this model: where the chains begin, how long their
+            steps are, and the `loss_scale`. With `reweight`, the divergence is `fit.weighted`.
+        loss_scale: weight of the divergence, > 0; default: `fit.loss_scale`.
         plate: name of the specimen plate, if not the innermost one of the compared sites.
         chunk_size: number of specimens simulated at a time; see `Population`.
 
     Returns:
         A NumPyro model with the arguments of `model`: its sites outside the plate and the factor "divergence". The
         sites inside the plate are hidden, the compared ones included; `Predictive(model, samples)` on the original
-        model draws new ones. The "homogenize" messages reach outer handlers as they do from `model`.
+        model draws new ones. The "homogenize" messages reach outer handlers as they do from `model`. With `fit`, to
+        hold a parameter, hold it in `model` before the fit (`handlers.condition`).
 
         A population with a failed cell, or a divergence that is not finite, has log density minus infinity.
 
@@ -59,8 +69,9 @@ def generalized_bayes(
         UserWarning: if a parameter acts through a simulated draw that cannot be differentiated.
 
     Raises:
-        ValueError: at call, if `loss_scale` is not a positive number or the data are unusable (see `CloudScale`); at
-            trace time, if the model and the data do not fit (see `Population`).
+        ValueError: at call, if `loss_scale` is not a positive number, there is neither it nor a fit with one, or the
+            data are unusable (see `CloudScale`); at trace time, if the model and the data do not fit (see
+            `Population`), or the fit is of other parameters.
 
     Costs one simulated population per evaluation of the density; its gradient costs no further solve.
 
@@ -68,21 +79,72 @@ def generalized_bayes(
         Bissiri, Holmes and Walker, J. R. Stat. Soc. B 78 (2016), eq. 4.
 
     Example:
-        >>> posterior = generalized_bayes(model, data, divergence, rng_key=jax.random.key(1), loss_scale=fit.loss_scale)
-        >>> mcmc = numpyro.infer.MCMC(numpyro.infer.NUTS(posterior), num_warmup=500, num_samples=500)
+        >>> fit = MinimumDistance(model, data, divergence).run(jax.random.key(0), num_specimens=4000)
+        >>> posterior = generalized_bayes(model, data, divergence, rng_key=jax.random.key(1), fit=fit)
+        >>> mcmc = numpyro.infer.MCMC(numpyro.infer.NUTS(posterior), num_warmup=300, num_samples=500)
         >>> mcmc.run(jax.random.key(2), num_specimens=1000)
     """
+    if loss_scale is None and fit is None:
+        raise ValueError(
+            "The width of the posterior is not known: pass fit=..., which MinimumDistance returns, or loss_scale=...."
+        )
+    if loss_scale is None:
+        loss_scale = fit.loss_scale
+        if loss_scale is None or not math.isfinite(loss_scale):
+            raise ValueError(
+                f"This fit has no loss_scale ({loss_scale}): its divergence is no sum of squares, or its data determine"
+                " nothing. Pass loss_scale=... beside it."
+            )
     if not _is_positive(loss_scale):
         raise ValueError(
             f"loss_scale must be a positive finite number; got {loss_scale!r}. It sets the width of the posterior:"
             " take `fit.loss_scale` of a MinimumDistance fit."
         )
-    scale = CloudScale(data)
-    simulation_key, divergence_key, hidden_key = jax.random.split(single_key(rng_key), 3)
+    whitening = None if fit is None else Whitening(fit, float(loss_scale))
+    return GibbsPosterior(
+        model, CloudScale(data), divergence, single_key(rng_key), loss_scale, whitening, plate, chunk_size
+    )
 
-    def posterior_model(*args, **kwargs):
-        population = Population(model, scale.keys, args, kwargs, plate=plate, chunk_size=chunk_size)
-        scale.check_model(population.compared, population.effective, population.num_specimens)
+
+class GibbsPosterior:
+    """The model that `generalized_bayes` returns; it can be pickled, with the user's model in it.
+
+    Args:
+        model: as in `generalized_bayes`, and so are the others without a line here.
+        scale: what the data are compared in.
+        divergence: see there.
+        rng_key: see there.
+        loss_scale: see there.
+        whitening: coordinates of the parameters, or None.
+        plate: see there.
+        chunk_size: see there.
+    """
+
+    def __init__(
+        self,
+        model: Callable,
+        scale: CloudScale,
+        divergence: Callable[..., Array],
+        rng_key: Array,
+        loss_scale: Any,
+        whitening: Whitening | None,
+        plate: str | None,
+        chunk_size: int | None,
+    ):
+        self._model, self._scale, self._divergence = model, scale, divergence
+        self._loss_scale, self._whitening = loss_scale, whitening
+        self._plate, self._chunk_size = plate, chunk_size
+        self._simulation_key, self._divergence_key, self._hidden_key = jax.random.split(rng_key, 3)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_model": ByValue(self._model), "_divergence": ByValue(self._divergence)}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Run the model, as NumPyro does."""
+        population = Population(
+            self._model, self._scale.keys, args, kwargs, plate=self._plate, chunk_size=self._chunk_size
+        )
+        self._scale.check_model(population.compared, population.effective, population.num_specimens)
         if population.non_reparametrized:
             warnings.warn(
                 f"Parameters act through draws without a derivative: {population.non_reparametrized}. Gradients of the"
@@ -91,21 +153,26 @@ def generalized_bayes(
                 UserWarning,
                 stacklevel=2,
             )
-        hidden = hide_specimens(model, population.plate, hidden_key)
-        hidden(*args, **kwargs)
+        hidden = hide_specimens(self._model, population.plate, self._hidden_key)
+        if self._whitening is None:
+            hidden(*args, **kwargs)
+        else:
+            self._whitening.sample_parameters(population, hidden, args, kwargs)
         if numpyro.get_mask() is False:
             return  # as in Predictive: the density is not asked for
         # A `param` of the model is passed on too; what an outer reparam has sampled on its way is not.
         own = population.parameters.keys() | {name for name, fn in hidden.distributions.items() if fn is None}
         params = {name: value for name, value in hidden.values.items() if name in own}
-        cloud = scale.cloud(population.simulate(params, simulation_key))
+        deferred_factor("divergence", lambda params: self._log_factor(population, params), params)
+
+    def _log_factor(self, population, params):
+        cloud = self._scale.cloud(population.simulate(params, self._simulation_key))
         # Both branches of a `where` are differentiated: keep NaN out of the divergence.
         is_finite = jnp.all(jnp.isfinite(cloud))
-        loss = divergence(jnp.where(is_finite, cloud, 0), scale.data_cloud(), rng_key=divergence_key)
+        measured = self._scale.data_cloud()
+        loss = self._divergence(jnp.where(is_finite, cloud, 0), measured, rng_key=self._divergence_key)
         is_finite &= jnp.isfinite(loss)
-        numpyro.factor("divergence", jnp.where(is_finite, -loss_scale * loss, -jnp.inf))
-
-    return posterior_model
+        return jnp.where(is_finite, -self._loss_scale * loss, -jnp.inf)
 
 
 def _is_positive(value):

@@ -7,5 +7,5 @@ from ._identifiability_report import Identifiability as Identifiability
 from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from ._minimum_distance import MinimumDistance as MinimumDistance
 from ._result import MinimumDistanceResult as MinimumDistanceResult
-from ._reweight import ReweightedFit as ReweightedFit
 from ._reweight import reweight as reweight
+from ._reweighted_fit import ReweightedFit as ReweightedFit

@@ -1,6 +1,5 @@
 """Minimum-distance estimation of the parameters of a model from a population of measurements."""
 
-import copy
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from jaxtyping import ArrayLike
 
 from .._compat import has_handlers
 from .._keys import single_key
+from .._pickling import ByValue
 from .._results import RESULTS
 from ..clouds import CloudScale
 from ..divergences import AbstractDivergence
@@ -31,7 +31,7 @@ from ._result import MinimumDistanceResult
 from ._standard_errors import StandardErrors, standard_errors
 from ._stochastic import GradientTransformation, StochasticSettings, fit_stochastic
 
-_NUM_PRIOR_DRAWS = 64
+_NUM_PRIOR_DRAWS, _NUM_KEPT_DRAWS = 64, 256
 
 
 class MinimumDistance:
@@ -93,6 +93,10 @@ class MinimumDistance:
         # The last problem and the arguments it was made for; estimators for other data share it.
         self._cache: list[tuple[tuple, dict, Problem]] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        functions = {"model": ByValue(self.model), "optimizer": ByValue(self.optimizer)}
+        return self.__dict__ | functions | {"_cache": []}
+
     def with_data(self, data: Mapping[str, Any]) -> "MinimumDistance":
         """The same estimator for other data; runs on data of the same shapes compile nothing again.
 
@@ -102,8 +106,8 @@ class MinimumDistance:
         Raises:
             ValueError: if the data are unusable.
         """
-        other = copy.copy(self)
-        other.scale = CloudScale(data)
+        other = object.__new__(MinimumDistance)
+        other.__dict__.update(self.__dict__, scale=CloudScale(data))
         other._data = {key: np.asarray(value) for key, value in data.items()}
         if other.scale.names != self.scale.names or other.scale.event_shapes != self.scale.event_shapes:
             other._cache = []
@@ -161,7 +165,8 @@ class MinimumDistance:
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
         rounds = self.optimizer.max_rounds if isinstance(self.optimizer, LevenbergMarquardt) else 1
         num_draws = rounds * num_starts * DRAWS_PER_START
-        prior = np.array(problem.prior_vectors(prior_key, max(num_draws, _NUM_PRIOR_DRAWS)))
+        draws = np.array(problem.prior_vectors(prior_key, max(num_draws, _NUM_KEPT_DRAWS)))
+        prior = draws[: max(num_draws, _NUM_PRIOR_DRAWS)].copy()
         drawn, spread = prior[:_NUM_PRIOR_DRAWS].copy(), spread_of(prior)
         for i, start in enumerate(starts):
             prior[i : num_starts * DRAWS_PER_START : num_starts] = position_of(problem.population, start)
@@ -199,7 +204,7 @@ class MinimumDistance:
             raise KeyboardInterrupt(
                 f"Interrupted. The state is in {checkpoint}: repeat the same call to resume, or remove the file."
             ) from None
-        return self._result(problem, outcome, drawn, noise, begin)
+        return self._result(problem, outcome, draws[:_NUM_KEPT_DRAWS], noise, begin)
 
     def _problem(self, args, kwargs):
         if self._cache and not has_handlers():
@@ -265,5 +270,6 @@ class MinimumDistance:
                 "num_populations": int(best.num_populations),
             },
             data=self._data,
-            _draw=problem.constrain_many,
+            prior=prior,
+            population=population,
         )

@@ -1,14 +1,16 @@
 """What a minimum-distance fit returns."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import numpy as np
+from jaxtyping import ArrayLike
 
 from .._compat import arviz_groups
 from .._results import RESULTS
+from ..population import Population
 from ._basins import BasinTable
+from ._prediction import constrain_many, predict
 from ._standard_errors import normal_draws
 from ._table import Table
 
@@ -48,6 +50,10 @@ class MinimumDistanceResult(eqx.Module):
         stats: costs: "iterations" (populations simulated), "solves" (specimens simulated), "seconds",
             "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated" (in a
             population), "num_populations" (of whose estimates this one is the mean; more than one with scores).
+        data: compared site -> measured values.
+        prior: draws of the prior in unconstrained space, shape (num_draws, P).
+        population: what simulates the specimens of the model. It goes into a pickle with the model's own code, unless a
+            module holds that.
     """
 
     params: dict[str, np.ndarray]
@@ -69,7 +75,29 @@ class MinimumDistanceResult(eqx.Module):
     evidence: tuple[str, ...]
     stats: dict[str, Any]
     data: dict[str, np.ndarray]
-    _draw: Callable[[np.ndarray], dict[str, np.ndarray]] = eqx.field(static=True)
+    prior: np.ndarray
+    population: Population = eqx.field(static=True)
+
+    def predict(self, rng_key: ArrayLike, num_specimens: int) -> dict[str, np.ndarray]:
+        """Simulate specimens at the estimate.
+
+        Args:
+            rng_key: key of the simulated sites; another one than that of the fit gives independent specimens.
+            num_specimens: how many, fewer or more than the fit has simulated.
+
+        Returns:
+            Compared site -> values, shape (num_specimens, *event).
+
+        Raises:
+            ValueError: if `num_specimens` is not a positive integer.
+            RuntimeError: if a cell fails.
+
+        Costs their simulation, chunk by chunk, and the compilation of one chunk.
+
+        Example:
+            >>> nh.plot_cloud(measured, fit.predict(jax.random.key(1), 4000)["K_eff"], unit="W/(m K)")
+        """
+        return predict(self.population, self.params, rng_key, num_specimens)
 
     def to_arviz(self, *, num_draws: int = 1000) -> Any:
         """The estimate as an ArviZ object, which writes NetCDF.
@@ -92,7 +120,7 @@ class MinimumDistanceResult(eqx.Module):
         if self.unconstrained_covariance is None:
             raise ValueError("This fit has no standard errors (its divergence is no sum of squares): nothing to draw.")
         draws = normal_draws(self.unconstrained, self.unconstrained_covariance, num_draws)
-        posterior = {name: value[None] for name, value in self._draw(draws).items()}
+        posterior = {name: value[None] for name, value in constrain_many(self.population, draws).items()}
         attributes = {
             "inference": "normal approximation of the sampling distribution of a minimum-distance estimate;"
             " not a posterior",

@@ -18,67 +18,9 @@ from ._level import LeastSquares
 from ._minimum_distance import MinimumDistance
 from ._problem import Problem, split_vector
 from ._result import MinimumDistanceResult
-from ._table import Table
+from ._reweighted_fit import ReweightedFit
 
 _MAX_HALVINGS = 4
-
-
-class ReweightedFit(eqx.Module):
-    """Second-stage estimate, with standard errors and a test of the model; prints as a table.
-
-    Attributes:
-        params: name -> estimate, constrained, in the model's units.
-        standard_errors: name -> standard error of each entry, of the same shape.
-        covariance: covariance of the constrained parameters in the order of `labels`, simulation noise included.
-        labels: name of each entry of the raveled parameters.
-        unconstrained: the estimate in unconstrained space, shape (P,).
-        unconstrained_covariance: covariance there, shape (P, P).
-        j_statistic: squared length of the whitened residuals that no change of the parameters can remove.
-        degrees_of_freedom: its mean if the model is right: number of eigenvalues above the ridge, less P.
-        p_value: probability that chi-square exceeds it if the model is right. A small one says that the model cannot
-            make these data; a large one proves nothing.
-        weighted: the divergence, for further use: its directions and weights belong to these data.
-        first: the fit of the first stage.
-        result: `RESULTS.successful`, or what to beware of, as advice.
-        stats: "iterations", "solves" (specimens simulated, the pilot included), "num_pilot".
-    """
-
-    params: dict[str, np.ndarray]
-    standard_errors: dict[str, np.ndarray]
-    covariance: np.ndarray
-    labels: tuple[str, ...]
-    unconstrained: np.ndarray
-    unconstrained_covariance: np.ndarray
-    j_statistic: float
-    degrees_of_freedom: int
-    p_value: float
-    weighted: WeightedSlicedWasserstein
-    first: MinimumDistanceResult
-    result: RESULTS
-    stats: dict[str, int]
-
-    def summary(self) -> str:
-        """Estimates of both stages and the test as a text table."""
-        return self._table().to_text()
-
-    def __repr__(self) -> str:
-        return f"ReweightedFit\n\n{self.summary()}"
-
-    def _repr_html_(self) -> str:
-        return self._table().to_html("ReweightedFit")
-
-    def _table(self):
-        rows = [("parameter", "estimate", "standard error", "first stage", "standard error")]
-        first_errors = self.first.standard_errors or {name: np.full(v.shape, np.nan) for name, v in self.params.items()}
-        columns = (self.params, self.standard_errors, self.first.params, first_errors)
-        flat = [np.concatenate([column[name].ravel() for name in self.params]) for column in columns]
-        for label, *numbers in zip(self.labels, *flat, strict=True):
-            rows.append((label, *(f"{x:.{digits}g}" for x, digits in zip(numbers, (5, 2, 5, 2), strict=True))))
-        notes = [f"J = {self.j_statistic:.4g} on {self.degrees_of_freedom} degrees of freedom, p = {self.p_value:.2g}"]
-        if self.result != RESULTS.successful:
-            advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
-            notes += ["", f"Beware: {advice}"]
-        return Table(rows, notes)
 
 
 def reweight(
@@ -132,8 +74,8 @@ def reweight(
             `ridge`, `tolerance` or `max_steps` are out of range.
         RuntimeError: if a specimen of the pilot or its derivative is not finite.
 
-    Costs `num_pilot` specimens with derivatives and a few populations, typically three. Nothing of the simulation is
-    compiled again. It is a local step: the first stage must have found the right basin.
+    Costs `num_pilot` specimens with derivatives and some three populations; nothing of the simulation is compiled
+    again. It is a local step: the first stage must have found the right basin.
 
     Example:
         >>> fit = estimator.run(jax.random.key(0), num_specimens=4000)
@@ -170,6 +112,8 @@ def reweight(
     noise = 1 / estimator.scale.num_specimens + 1 / num_simulated
     end = _solve(problem, weighted, instruments, fit.unconstrained, simulation_key, noise, tolerance, max_steps)
 
+    root = vectors.T @ end.jacobian / np.sqrt(values + ridge * values.max())[:, None]
+    curvature = root.T @ root / float(weighted.num_effective)
     j_statistic, freedom = _j_statistic(values, vectors, ridge, end.residual, end.jacobian, noise)
     result: Any = RESULTS.successful if end.converged else RESULTS.fit_not_converged
     outer = problem.constrain_jacobian(end.position)
@@ -181,6 +125,8 @@ def reweight(
         labels=tuple(problem.labels),
         unconstrained=end.position,
         unconstrained_covariance=end.covariance,
+        curvature=curvature,
+        loss_scale=float(len(curvature) / (2 * np.trace(curvature @ end.covariance))),
         j_statistic=j_statistic,
         degrees_of_freedom=freedom,
         p_value=float(scipy.special.chdtrc(freedom, j_statistic)) if freedom > 0 else float("nan"),

@@ -2,3 +2,4 @@
 
 from ._messengers import hide_specimens as hide_specimens
 from ._population import Population as Population
+from ._whitening import Whitening as Whitening

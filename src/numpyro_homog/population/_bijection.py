@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Array, Float
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import ComposeTransform, Transform
 
-from .._compat import unwrap
+from .._compat import is_masked, unwrap
 
 
 def bijection(distribution: dist.Distribution) -> Transform:
@@ -16,15 +17,18 @@ def bijection(distribution: dist.Distribution) -> Transform:
     A `TransformedDistribution` goes through its own transforms: its `support` is that of the last one, which forgets
     what the others guarantee, order above all.
     """
-    inner = unwrap(distribution)
-    if not isinstance(inner, dist.TransformedDistribution):
-        return biject_to(distribution.support)
-    composed = ComposeTransform([bijection(inner.base_dist), *inner.transforms])
-    try:
-        jax.eval_shape(composed.inv, jax.ShapeDtypeStruct(distribution.shape(), jnp.result_type(float)))
-    except NotImplementedError:
-        return biject_to(distribution.support)
-    return composed
+    own = _own_bijection(distribution)
+    return biject_to(distribution.support) if own is None else own
+
+
+def unconstrained_log_density(distribution: dist.Distribution, vector: Array) -> Float[Array, ""]:
+    """Log density of an unconstrained value u, log p(x(u)) + log |dx/du| with x the `bijection`; all entries summed."""
+    if not is_masked(distribution) and _own_bijection(distribution) is not None:
+        # The transforms of the distribution cancel exactly, also where rounding makes their inverse infinite.
+        return unconstrained_log_density(unwrap(distribution).base_dist, vector)
+    transform = bijection(distribution)
+    value = transform(vector)
+    return jnp.sum(distribution.log_prob(value)) + jnp.sum(transform.log_abs_det_jacobian(vector, value))
 
 
 def is_positive(support: constraints.Constraint) -> bool:
@@ -33,3 +37,16 @@ def is_positive(support: constraints.Constraint) -> bool:
         support = support.base_constraint
     bound = getattr(support, "lower_bound", None)
     return support is constraints.simplex or (bound is not None and bool(np.all(np.asarray(bound) >= 0)))
+
+
+def _own_bijection(distribution):
+    """The transforms of a `TransformedDistribution` from unconstrained space on, or None if they have no inverse."""
+    inner = unwrap(distribution)
+    if not isinstance(inner, dist.TransformedDistribution):
+        return None
+    composed = ComposeTransform([bijection(inner.base_dist), *inner.transforms])
+    try:
+        jax.eval_shape(composed.inv, jax.ShapeDtypeStruct(distribution.shape(), jnp.result_type(float)))
+    except NotImplementedError:
+        return None
+    return composed

@@ -1,6 +1,5 @@
 """Simulation of a population of specimens from a NumPyro model, chunk by chunk of its plate."""
 
-import copy
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 from numpyro import handlers
 
 from .._keys import single_key
+from .._pickling import ByValue
 from ._bijection import bijection, is_positive
 from ._checks import check_arguments, checked_values
 from ._chunks import map_chunks
@@ -89,9 +89,10 @@ class Population:
         kwargs = {} if kwargs is None else kwargs
         self.keys = tuple(keys)
         check_arguments(model, args, kwargs)
-        self._model = lambda: model(*args, **kwargs)
+        self._model = functools.partial(model, *args, **kwargs)
         facts = inspect_model(self._model, self.keys, plate, tuple(score))
         self.plate, self.num_specimens = facts.plate, facts.num_specimens
+        self._plate_size = facts.num_specimens
         self.parameters = facts.parameters
         self.compared, self.simulated, self.effective = facts.compared, facts.simulated, facts.effective
         ways = facts.derivatives
@@ -105,24 +106,25 @@ class Population:
             raise ValueError(f"chunk_size must be a positive integer; got {chunk_size}.")
         self.chunk_size = int(chunk_size)
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_unravel", "positive")}
+        return state | {"_model": ByValue(self._model)}
+
     def resize(self, num_specimens: int) -> "Population":
         """The first `num_specimens` of these specimens, with the same chunks: nested common random numbers.
 
         Args:
-            num_specimens: at most the size of this population.
-
-        Returns:
-            A population that simulates those specimens only; cheap screening. Whole chunks are simulated, so
-            multiples of `chunk_size` waste nothing.
+            num_specimens: fewer or more than in the plate; beyond its end, what the model takes by index comes again.
+                Multiples of `chunk_size` waste nothing.
 
         Raises:
-            ValueError: if `num_specimens` is not between 1 and the size of the population.
+            ValueError: if `num_specimens` is not a positive integer.
         """
-        if not 1 <= num_specimens <= self.num_specimens:
-            raise ValueError(f"resize expects between 1 and {self.num_specimens} specimens; got {num_specimens}.")
-        smaller = copy.copy(self)
-        smaller.num_specimens = int(num_specimens)
-        return smaller
+        if isinstance(num_specimens, bool) or int(num_specimens) != num_specimens or num_specimens < 1:
+            raise ValueError(f"num_specimens must be a positive integer; got {num_specimens!r}.")
+        other = object.__new__(Population)
+        other.__dict__.update(self.__dict__, num_specimens=int(num_specimens))
+        return other
 
     def simulate(
         self, params: Mapping[str, Any], rng_key: ArrayLike, *, throw: bool = False
@@ -152,7 +154,7 @@ class Population:
         flat, unravel = ravel_pytree(checked_values(params, self.parameters))
         num_chunks = math.ceil(self.num_specimens / self.chunk_size)
         indices = jnp.arange(num_chunks * self.chunk_size).reshape(num_chunks, self.chunk_size)
-        chunks = (jnp.arange(num_chunks), jnp.minimum(indices, self.num_specimens - 1))
+        chunks = (jnp.arange(num_chunks), indices % self._plate_size)
 
         def run(flat, rng_key, chunk):
             number, index = chunk
@@ -235,7 +237,11 @@ class Population:
 
     def from_vector(self, vector: Float[Array, "unconstrained"]) -> dict[str, Array]:
         """Constrained values by name, from the vector of unconstrained ones: the inverse of `to_vector`."""
-        return self.constrain(self._unravel(vector))
+        return self.constrain(self.split(vector))
+
+    def split(self, vector: Float[Array, "unconstrained"]) -> dict[str, Array]:
+        """Unconstrained values by name, from the vector of all."""
+        return self._unravel(vector)
 
     @functools.cached_property
     def positive(self) -> frozenset[str]:
@@ -263,7 +269,7 @@ class Population:
         """Key and indices of a chunk."""
         rng_key, number = single_key(rng_key), jnp.asarray(number)
         indices = number * self.chunk_size + jnp.arange(self.chunk_size)
-        return jax.random.fold_in(rng_key, number), jnp.minimum(indices, self.num_specimens - 1)
+        return jax.random.fold_in(rng_key, number), indices % self._plate_size
 
     def _run_chunk(self, params, rng_key, indices, *, throw):
         return self._compared_values(self._trace_chunk(params, rng_key, indices, throw))
