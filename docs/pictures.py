@@ -78,7 +78,7 @@ def stress():
     """The mean stress in a pull, phase by phase."""
     cell = nh.CellProblem(PLATE, nh.LinearElasticity(), nh.Periodic())
     moduli = nh.lame_from_young(jnp.array([0.1, 3.0, 70.0]), jnp.array([0.1, 0.4, 0.2]))
-    field = tuple(modulus[_image()] for modulus in moduli)
+    field = nh.Lame(*(modulus[_image()] for modulus in moduli))
     flux = np.asarray(nh.local_fields(cell, field, nh.solve_cell(cell, field)).flux)
     return nh.plot_field(flux[0, ..., 0], lengths=cell.grid.lengths, colorbar_label="stress 11 [GPa]")
 

@@ -27,6 +27,7 @@ data = {"K_eff": 1 / (share / 5 + 1 - share).reshape(-1, 1, 1)}
 estimator = nh.MinimumDistance(model, data, nh.SlicedWasserstein())
 cell = nh.CellProblem(nh.Grid((6, 6)), nh.Conductivity(), nh.Periodic())
 field = jnp.ones((6, 6)).at[:3].set(5.0)
+body, lame = nh.CellProblem(cell.grid, nh.LinearElasticity(), nh.Periodic()), nh.Lame(field, field)
 mesh = nh.Mesh([[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 1, 2], [0, 2, 3]], "TRI3", labels=[0, 1])
 """
 FIT = "fit = estimator.run(jax.random.key(0), num_specimens=2400, num_starts=2)"
@@ -44,6 +45,7 @@ PLOTS = {
     "plot_image": "nh.plot_image(np.arange(36).reshape(6, 6), cell.grid)",
     "plot_local_fields": "nh.plot_local_fields(cell, field, nh.solve_cell(cell, field))",
     "plot_mesh": "nh.plot_mesh(mesh)",
+    "plot_stresses": "nh.plot_stresses(body, lame, nh.solve_cell(body, lame))",
 }
 OTHER_WAYS = {
     "assigned": "figure = nh.plot_field(field)",
