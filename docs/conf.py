@@ -29,7 +29,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "conf.py", "pictures.py", "script_reader.py"]
+exclude_patterns = ["_build", "conf.py", "make_readme_figure.py", "pictures.py", "script_reader.py"]
 html_theme = "furo"
 html_title = project
 html_static_path = ["_static"]

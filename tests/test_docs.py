@@ -100,3 +100,13 @@ def test_the_examples_of_random_polycrystals_run():
         exec(block, names)
     assert trace(seed(names["model"], 0)).get_trace(3)["phases"]["value"].shape == (3, 64, 64, 3)
     assert trace(seed(names["graded"], 0)).get_trace(3)["phases"]["value"].shape == (3, 64, 64, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.numpyro_layer
+def test_the_cells_of_elasticity_run(drawn):
+    names = {}
+    for block in re.findall(r"```{code-cell} ipython3\n(.*?)```", (DOCS / "elasticity.md").read_text(), re.DOTALL):
+        exec(block, names)
+    assert ((names["expansion"][:2] > 5e-6) & (names["expansion"][:2] < 60e-6)).all()
+    assert all(np.isfinite(error).all() for error in names["errors"].values())
