@@ -22,7 +22,7 @@ TOP_LEVEL = {
     "reuss_bound", "save_image", "save_specimens", "segment", "self_consistent",
     "solve_cell", "thermal_expansion", "voigt_bound", "voigt_to_mandel", "young_from_lame",
     "Mesh", "load_mesh",
-    "Multigrid", "ReferenceMedium",
+    "MeanDilatation", "Multigrid", "ReferenceMedium",
     "EffectiveBounds", "Primal", "PrimalDual", "TwoGridCell", "effective_bounds",
     "UniformSimplex", "VoronoiPhases",
     "Identifiability", "identifiability", "plot_identifiability",

@@ -37,6 +37,7 @@ from .homogenization import EffectiveBounds as EffectiveBounds
 from .homogenization import Lame as Lame
 from .homogenization import LaminateCell as LaminateCell
 from .homogenization import LinearElasticity as LinearElasticity
+from .homogenization import MeanDilatation as MeanDilatation
 from .homogenization import Multigrid as Multigrid
 from .homogenization import Periodic as Periodic
 from .homogenization import Primal as Primal

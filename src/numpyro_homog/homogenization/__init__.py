@@ -24,6 +24,7 @@ from ._fields import local_fields as local_fields
 from ._law import AbstractLaw as AbstractLaw
 from ._law import Coefficients as Coefficients
 from ._law import Conductivity as Conductivity
+from ._mean_dilatation import MeanDilatation as MeanDilatation
 from ._mixing import AbstractMixingRule as AbstractMixingRule
 from ._mixing import ArithmeticMixing as ArithmeticMixing
 from ._mixing import GeometricMixing as GeometricMixing

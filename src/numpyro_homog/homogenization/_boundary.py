@@ -109,4 +109,5 @@ def _fourier(grid, law):
 
 @functools.lru_cache(maxsize=64)
 def _box(grid, law, clamped):
-    return box_reference(grid, clamped=clamped, symmetric=law.symmetric_gradient)
+    reference = box_reference(grid, clamped=clamped, symmetric=law.symmetric_gradient)
+    return reference._replace(least=reference.least * law.coercivity(grid.spacing))

@@ -18,6 +18,7 @@ from ._conditioning import AbstractPreconditioner, ReferenceMedium
 from ._effective import AbstractCell
 from ._host import map_slices
 from ._law import AbstractLaw
+from ._mean_dilatation import largest_lame_ratio, warn_of_locking
 from ._primal_dual import AbstractDiscretization, Primal
 from ._solve import VOXELS_PER_CHUNK, Discretization, energy_tensor
 from ._space import check_mesh, work
@@ -40,12 +41,14 @@ class CellProblem(AbstractCell):
             solution of the discrete problem, in (0, 1). The solver stops when the error is certified to be below it.
             Derivatives of the tensor have errors of the order of its square root: 1e-6 gives gradients to 1e-3.
         max_iterations: conjugate-gradient iterations after which a member is declared failed.
-        discretization: `Primal()`, whose tensor is an upper bound; or, where it exists, `PrimalDual()`, whose tensor is
-            far closer and costs twice as much.
+        discretization: `Primal()`, whose tensor is an upper bound; or, where they exist, `PrimalDual()`, whose tensor
+            is far closer and costs twice as much, and `MeanDilatation()` for phases with Poisson's ratio above .49.
         preconditioner: `ReferenceMedium()`, or `Multigrid()` for contrasts above 30.
 
     Raises:
         TypeError, ValueError: at construction, for arguments that are not as described.
+
+    Warns, outside of JAX transformations, if a phase is so nearly incompressible that the elements lock.
 
     What it does not do: it has no error bar for the discretisation itself. Voxel elements are biased high; see
     `effective_bounds` and "Bounds" in the documentation.
@@ -83,7 +86,7 @@ class CellProblem(AbstractCell):
             (grid, Grid | Mesh, "a Grid or a Mesh"),
             (law, AbstractLaw, "a law such as Conductivity()"),
             (boundary, AbstractBoundary, "a boundary condition such as Periodic()"),
-            (discretization, AbstractDiscretization, "discretization=Primal() or PrimalDual()"),
+            (discretization, AbstractDiscretization, "discretization=Primal(), PrimalDual() or MeanDilatation()"),
             (preconditioner, AbstractPreconditioner, "preconditioner=ReferenceMedium() or Multigrid()"),
         ):
             if not isinstance(value, kind):
@@ -111,12 +114,15 @@ def evaluate(cell: CellProblem, field: PyTree, *, throw: bool, progress: bool = 
     if is_traced(field):
         if progress:
             raise ValueError("progress=True needs concrete arrays; under jit, grad or vmap leave it out.")
-        effective, result = _compute_effective(cell, field)
+        effective, result, _ = _compute_effective(cell, field)
     else:
         leaves, structure = jax.tree.flatten(field)
         batch = _batch_axes(cell.law, cell.grid, structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
         smallest = 2 * VOXELS_PER_CHUNK // work(cell.grid, cell.law)
-        effective, result = map_slices(_compute_effective, cell, field, batch, smallest=smallest, progress=progress)
+        effective, result, lame_ratio = map_slices(
+            _compute_effective, cell, field, batch, smallest=smallest, progress=progress
+        )
+        warn_of_locking(cell.grid, lame_ratio, stacklevel=5)
     return raise_if_failed(effective, result) if throw else effective
 
 
@@ -140,7 +146,8 @@ def _compute_effective(cell, field):
     identity = jnp.eye(energies.shape[-1], dtype=energies.dtype)[None]
     energies = [replace_failed(part, result, identity) for part in jnp.split(energies, len(parts))]
     effective = jax.tree.map(lambda x: replace_failed(x, result, jnp.nan), cell.discretization.combine(energies))
-    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), (effective, result))
+    outputs = (effective, result, largest_lame_ratio(cell.grid, problem.law, coefficients))
+    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
 
 
 def discretize(cell, field):
@@ -160,7 +167,7 @@ def discretize(cell, field):
     )
     problem = Discretization(
         cell.grid,
-        cell.law,
+        cell.discretization.law_of_elements(cell.law),
         cell.boundary,
         cell.preconditioner,
         coefficients.bases,

@@ -81,6 +81,10 @@ class AbstractLaw(eqx.Module):
         """Whether the law sees the symmetric part of the gradient alone, so that rotations cost no energy."""
         return False
 
+    def coercivity(self, spacing: tuple[float, ...]) -> float:
+        """Least energy of a strain on a voxel relative to that of the (symmetric) gradient; default: 1, the same."""
+        return 1.0
+
     @abc.abstractmethod
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         """Coefficients of a user's field; raises ValueError if its shape does not fit."""

@@ -24,6 +24,10 @@ class AbstractDiscretization(eqx.Module):
     def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """Raise ValueError if the discretisation does not exist for such a cell."""
 
+    def law_of_elements(self, law: AbstractLaw) -> AbstractLaw:
+        """The law as the elements see it, with their strain; default: the law itself."""
+        return law
+
     @abc.abstractmethod
     def problems(self, coefficients: Coefficients) -> list[Coefficients]:
         """Coefficients of the problems to be solved, whose values have shape (batch, c, *grid)."""

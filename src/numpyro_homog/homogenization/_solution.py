@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._results import RESULTS
 from ._cell import CellProblem, discretize, raise_if_failed, replace_failed, result_of
+from ._mean_dilatation import MeanDilatation, largest_lame_ratio, warn_of_locking
 from ._primal_dual import Primal
 from ._solve import corrector, stationary_tensor
 
@@ -51,7 +52,7 @@ def solve_cell(
 
     Raises:
         ValueError: at call or trace time, if `field` or `start` does not fit the cell, or the discretisation is not
-            `Primal()`.
+            `Primal()` or `MeanDilatation()`.
         RuntimeError: at run time, if a member fails and `throw` is true.
 
     Costs one solve and memory for the correctors. The first derivative of the tensors costs no further solve in reverse
@@ -62,14 +63,17 @@ def solve_cell(
         >>> solution = solve_cell(cell, 1 + jnp.eye(32))
         >>> solution = solve_cell(cell, 1 + 1.01 * jnp.eye(32), start=solution)
     """
-    if not isinstance(cell.discretization, Primal):
+    if not isinstance(cell.discretization, Primal | MeanDilatation):
         raise ValueError(
             f"solve_cell has the corrector of one problem, but cell.discretization is {cell.discretization}; build the"
-            " cell with discretization=Primal(), the default."
+            " cell with discretization=Primal(), the default, or MeanDilatation()."
         )
     if start is not None:
         _check_start(cell, start)
-    effective, solution, result, stats = _solve_cell(cell, field, None if start is None else start.corrector)
+    effective, solution, result, stats, lame_ratio = _solve_cell(
+        cell, field, None if start is None else start.corrector
+    )
+    warn_of_locking(cell.grid, lame_ratio, stacklevel=3)
     if throw:
         effective = raise_if_failed(effective, result)
     return CellSolution(effective, solution, result, stats, cell)
@@ -98,7 +102,8 @@ def _solve_cell(cell, field, start):
     if problem.law.num_components(cell.grid.ndim) == 1:
         solution = jnp.squeeze(solution, axis=2)
     effective, solution = (replace_failed(array, result, jnp.nan) for array in (effective, solution))
-    outputs = (effective, solution, result, diagnostics._asdict())
+    lame_ratio = largest_lame_ratio(cell.grid, problem.law, coefficients)
+    outputs = (effective, solution, result, diagnostics._asdict(), lame_ratio)
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
 
 
