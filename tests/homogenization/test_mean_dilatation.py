@@ -34,9 +34,7 @@ def hill(lame):
 
 
 @pytest.mark.x64_only
-@pytest.mark.parametrize(
-    ("ndim", "n"), [(2, 32), pytest.param(3, 32, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("ndim", "n"), [(2, 32), pytest.param(3, 32, marks=pytest.mark.slow)])
 def test_a_nearly_incompressible_matrix_does_not_lock(ndim, n):
     """Plain voxels are 66 % and 76 % too stiff here."""
     field = soft_inclusion(n, ndim, 0.4999)
@@ -72,7 +70,7 @@ def test_layers_with_mean_dilatations_are_exact(eps):
 @pytest.mark.parametrize("boundary", [nh.Periodic(), nh.Affine(), nh.UniformFlux()])
 @pytest.mark.parametrize("shape", [(8, 4), (4, 4, 4)])
 def test_the_error_of_mean_dilatations_is_certified(shape, boundary):
-    lame = tuple(jnp.asarray(100 ** np.random.default_rng(i).uniform(0, 1, shape)) for i in range(2))
+    lame = tuple(jnp.asarray(30 ** np.random.default_rng(i).uniform(0, 1, shape)) for i in range(2))
     exact = nh.effective_tensor(make(shape, boundary=boundary, tolerance=1e-13), lame)
     for preconditioner in (REFERENCE, *([MULTIGRID] if isinstance(boundary, nh.Periodic) else [])):
         found = nh.solve_cell(make(shape, boundary=boundary, tolerance=1e-3, preconditioner=preconditioner), lame)
@@ -88,9 +86,12 @@ def test_the_error_of_mean_dilatations_is_certified(shape, boundary):
 def test_derivatives_with_mean_dilatations():
     lame = tuple(jnp.asarray(10 ** np.random.default_rng(i).uniform(0, 1, (2, 4, 4))) for i in range(2))
     change = tuple(jnp.asarray(np.random.default_rng(i).standard_normal((2, 4, 4))) for i in range(2, 4))
-    total = lambda t: jnp.sum(  # noqa: E731
-        jnp.sin(nh.effective_tensor(make((4, 4), tolerance=1e-13), tuple(p + t * c for p, c in zip(lame, change))))
-    )
+    cell = make((4, 4), tolerance=1e-13)
+
+    def total(t):
+        moved = tuple(p + t * c for p, c in zip(lame, change, strict=True))
+        return jnp.sum(jnp.sin(nh.effective_tensor(cell, moved)))
+
     h = 1e-4
     np.testing.assert_allclose(jax.grad(total)(0.0), (total(h) - total(-h)) / (2 * h), rtol=1e-6)
     second = (total(h) - 2 * total(0.0) + total(-h)) / h**2
@@ -98,17 +99,16 @@ def test_derivatives_with_mean_dilatations():
 
 
 @pytest.mark.x64_only
-@pytest.mark.parametrize("solve", [nh.effective_tensor, nh.solve_cell])
+@pytest.mark.parametrize("solve", [nh.effective_tensor, pytest.param(nh.solve_cell, marks=pytest.mark.slow)])
 def test_plain_voxels_that_lock_say_so(solve):
-    """lambda / mu = 4998 (nu = .4999): once per call, with the remedy; not at nu = .48, nor under jit."""
-    cell = make((8, 8), discretization=nh.Primal(), tolerance=1e-3)
-    fields = tuple(jnp.stack(parts) for parts in zip(soft_inclusion(8, 2, 0.48), soft_inclusion(8, 2, 0.4999)))
+    """lambda / mu = 4998 (nu = .4999): once per call, with the remedy; not at nu = .48 (24), nor under jit."""
+    cell = make((4, 4), discretization=nh.Primal(), tolerance=1e-3)
+    mild, hard = (tuple(part[None] for part in soft_inclusion(4, 2, poisson)) for poisson in (0.48, 0.4999))
     with pytest.warns(UserWarning, match=r"lock.*0\.4999.*MeanDilatation\(\)") as found:
-        solve(cell, fields)
+        solve(cell, hard)
     assert len(found) == 1
-    assert found[0].filename == __file__
-    solve(cell, tuple(part[:1] for part in fields))
-    jax.jit(lambda fields: solve(cell, fields))(fields)
+    solve(cell, mild)
+    jax.eval_shape(lambda field: nh.effective_tensor(cell, field), hard)
 
 
 @pytest.mark.slow
@@ -124,17 +124,21 @@ def test_meshes_of_first_order_that_lock_say_so():
         assert [("second order" in str(w.message)) for w in found] == [True] * locks
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
-def test_what_cannot_lock_does_not_warn():
-    lame = soft_inclusion(4, 2, 0.4999)
-    stress = nh.CellProblem(nh.Grid((4, 4)), nh.LinearElasticity(plane="stress"), nh.Periodic())
-    nh.effective_tensor(stress, lame)
-    nh.effective_tensor(make((4, 4)), lame)
+def test_thin_plates_do_not_lock_and_do_not_warn():
+    field = soft_inclusion(32, 2, 0.4999)
+    law = nh.LinearElasticity(plane="stress")
+    plain, mean = (
+        nh.effective_tensor(nh.CellProblem(nh.Grid((32, 32)), law, nh.Periodic(), discretization=d), field)
+        for d in (nh.Primal(), nh.MeanDilatation())
+    )
+    np.testing.assert_allclose(mean, plain, atol=0.005 * np.max(plain))
 
 
 def test_mean_dilatations_of_conduction_or_on_a_mesh_are_refused():
     options = {"discretization": nh.MeanDilatation()}
     with pytest.raises(ValueError, match="law of elasticity; got Grid and Conductivity"):
         nh.CellProblem(nh.Grid((4, 4)), nh.Conductivity(), nh.Periodic(), **options)
-    with pytest.raises(ValueError, match="got Mesh and LinearElasticity.*second order"):
+    with pytest.raises(ValueError, match=r"got Mesh and LinearElasticity.*second order"):
         nh.CellProblem(box_mesh((2, 2), "TRI3"), nh.LinearElasticity(), nh.Periodic(), **options)

@@ -147,7 +147,7 @@ def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.nda
     size, space = field.shape[-1], field_axes(grid)
     entries, asymmetry = split_components(field, grid, size)
     fixed = lax.stop_gradient(entries)
-    norm = np.trace(mode)
+    norm = float(np.trace(mode))
     if norm > 0:
         ratio = _ratio(fixed, mode, space)
         fixed = relative_to(fixed, mode / norm, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
@@ -164,10 +164,10 @@ def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.nda
 
 def _ratio(entries, mode, space):
     """Ratio of the isotropic medium next to the mean, at least zero; entries are those of a field."""
-    size, norm = len(mode), np.trace(mode)
+    size, norm = len(mode), float(np.trace(mode))
     mean = {pair: jnp.mean(entry, axis=space) for pair, entry in entries.items()}
     trace = sum(mean[i, i] for i in range(size))
-    along = sum((1 if i == j else 2) * mode[i, j] / norm * mean[i, j] for i, j in mean if mode[i, j])
+    along = sum((1 if i == j else 2) * float(mode[i, j]) / norm * mean[i, j] for i, j in mean if mode[i, j])
     ratio = (along / ((trace - along) / (size - 1)) - 1) / norm
     return jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 0), 0)
 
@@ -178,13 +178,13 @@ def relative_to(entries, projector, scale):
     rows = [[entries[min(i, j), max(i, j)] for j in range(size)] for i in range(size)]
 
     def product(i, j):
-        terms = [projector[i, k] * rows[k][j] for k in range(size) if projector[i, k]]
+        terms = [float(projector[i, k]) * rows[k][j] for k in range(size) if projector[i, k]]
         return rows[i][j] + change * sum(terms[1:], terms[0]) if terms else rows[i][j]
 
     left = [[product(i, j) for j in range(size)] for i in range(size)]
 
     def again(i, j):
-        terms = [left[i][k] * projector[k, j] for k in range(size) if projector[k, j]]
+        terms = [left[i][k] * float(projector[k, j]) for k in range(size) if projector[k, j]]
         return left[i][j] + change * sum(terms[1:], terms[0]) if terms else left[i][j]
 
     return {(i, j): again(i, j) for i, j in entries}

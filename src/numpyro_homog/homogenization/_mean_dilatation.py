@@ -1,7 +1,5 @@
 """Voxel elements with one dilatation each, for nearly incompressible phases; and how to tell that plain ones lock."""
 
-import functools
-
 import warnings
 
 import jax
@@ -113,9 +111,7 @@ class MeanDilatationLaw(AbstractLaw):
         return self.law.coefficients(field, grid)
 
 
-def largest_lame_ratio(
-    grid: Geometry, law: AbstractLaw, coefficients: Coefficients
-) -> Float[Array, "*batch"] | None:
+def largest_lame_ratio(grid: Geometry, law: AbstractLaw, coefficients: Coefficients) -> Float[Array, "*batch"] | None:
     """Greatest lambda / mu of each member where elements lock; None if they do not.
 
     Of a tensor, mu is half the mean stiffness across the dilatation, and 2 mu + d lambda that along it.

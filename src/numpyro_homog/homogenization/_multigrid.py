@@ -62,7 +62,7 @@ class GridCycle(NamedTuple):
             def smooth(solution, weight):
                 return solution + weight * step * (residual - operator.apply(halo, solution)), None
 
-            solution = _repeat(smooth, weights[0] * step * residual, weights[1:])
+            solution = _repeat(smooth, float(weights[0]) * step * residual, weights[1:])
             left = residual - operator.apply(halo, solution)
             solution = solution + _interpolate(cycle(level + 1, _restrict(left, halved)), halved)
             return _repeat(smooth, solution, weights[::-1])

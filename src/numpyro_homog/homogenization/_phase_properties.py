@@ -7,6 +7,7 @@ from jaxtyping import Array, PyTree
 
 from .._results import VOIDS
 from ._moduli import Lame, Plane
+from ._tensor_fields import as_floating
 
 
 def phase_scalars(
@@ -92,7 +93,7 @@ def _as_float(array):
     array = jnp.asarray(array)
     if array.ndim == 0:
         raise ValueError("fractions and properties need an axis of phases; got a number.")
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+    return as_floating(array, "fractions or properties")
 
 
 def _pad(array, rank):

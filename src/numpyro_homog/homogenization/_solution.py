@@ -95,7 +95,9 @@ def _check_start(cell, start):
 @jax.jit
 def _solve_cell(cell, field, start):
     problem, coefficients, batch = discretize(cell, field)
-    solution, diagnostics = corrector(problem, coefficients, _unknowns(problem, start, batch))
+    solution, diagnostics = corrector(
+        problem, coefficients, _unknowns(problem, start, batch, coefficients.values.dtype)
+    )
     effective = stationary_tensor(problem, coefficients.values, solution)
     solution = problem.space.on_nodes(solution)
     result = result_of(problem, coefficients, diagnostics)
@@ -107,7 +109,7 @@ def _solve_cell(cell, field, start):
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
 
 
-def _unknowns(problem, start, batch):
+def _unknowns(problem, start, batch, dtype):
     """Correctors (*batch, m, ...) as unknowns (batch, loads, components, ...), zero where they are not finite."""
     if start is None:
         return None
@@ -115,7 +117,7 @@ def _unknowns(problem, start, batch):
     given = start.shape[: start.ndim - own]
     if given not in ((), batch):
         raise ValueError(f"start has the batch axes {given}; expected those of the field, {batch}, or none.")
-    solution = lax.stop_gradient(jnp.broadcast_to(start, (*batch, *start.shape[len(given) :])))
+    solution = lax.stop_gradient(jnp.broadcast_to(start, (*batch, *start.shape[len(given) :])).astype(dtype))
     solution = solution.reshape(math.prod(batch), *solution.shape[len(batch) :])
     if own == 1 + problem.space.num_node_axes:
         solution = jnp.expand_dims(solution, 2)

@@ -21,9 +21,23 @@ def as_real_array(field, what: str) -> Array:
     if isinstance(field, tuple | list | dict | str | eqx.Module) or field is None:
         raise TypeError(f"field must be {what}; got {type(field).__name__}.")
     field = jnp.asarray(field)
-    if jnp.issubdtype(field.dtype, jnp.complexfloating) or field.dtype == bool:
-        raise TypeError(f"field must be real; got dtype {field.dtype}.")
-    return field if jnp.issubdtype(field.dtype, jnp.floating) else field.astype(jnp.result_type(float))
+    if field.dtype == bool:
+        raise TypeError("field must be real; got dtype bool: labels of phases are no property, see `mix`.")
+    return as_floating(field, "field")
+
+
+def as_floating(array: Array, name: str) -> Array:
+    """The array in 32 or 64 bits, integers promoted; raises TypeError for complex numbers and half precision."""
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real; got dtype {array.dtype}.")
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(jnp.result_type(float))
+    if jnp.finfo(array.dtype).bits < 32:
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, too short for a solve; convert it with {name}.astype(jnp.float32), or to"
+            " float64."
+        )
+    return array
 
 
 def field_axes(grid: Geometry) -> tuple[int, ...]:

@@ -90,14 +90,15 @@ class TensorMapLaw(AbstractLaw):
         """The matrix of the law in each voxel, from the properties."""
         fields = field if isinstance(field, tuple | list) else (field,)
         parts = [as_real_array(part, "one array for each property of the law") for part in fields]
-        d = grid.ndim
+        dtype, d = jnp.result_type(*parts), grid.ndim
+        parts = [part.astype(dtype) for part in parts]
         for part in parts:
             if part.shape != parts[0].shape or part.shape[-len(grid.shape) :] != grid.shape:
                 raise ValueError(
                     f"The properties have shapes {[p.shape for p in parts]}; expected one shape (*batch, *grid) with"
                     f" cell.grid {grid.shape} for all."
                 )
-        basis = jnp.asarray(self._basis(d), parts[0].dtype)
+        basis = jnp.asarray(self._basis(d), dtype)
         scalars = [jax.ShapeDtypeStruct((), part.dtype) for part in parts]
         flux = jax.eval_shape(self.tensor_map, jax.ShapeDtypeStruct(basis.shape[1:], basis.dtype), *scalars)
         if getattr(flux, "shape", None) != basis.shape[1:]:
@@ -105,7 +106,7 @@ class TensorMapLaw(AbstractLaw):
                 f"tensor_map must return a flux of the shape of the gradient, (num_components, d) = {basis.shape[1:]};"
                 f" it returns {flux}."
             )
-        probe = jnp.asarray(np.random.default_rng(0).standard_normal((self.components, d)), parts[0].dtype)
+        probe = jnp.asarray(np.random.default_rng(0).standard_normal((self.components, d)), dtype)
         probe = jnp.tensordot(jnp.tensordot(basis, probe, 2), basis, (0, 0))
 
         def matrix(*properties):
