@@ -2,9 +2,9 @@
 
     python benchmarks/bench_locking.py [--quick]
 
-One disk or ball (30 %, Poisson's ratio .2) in a matrix of another Poisson's ratio, one shear modulus, so that lambda + 2 mu
-of the cell is the harmonic mean (Hill 1964) of the voxels' own fractions; tolerance 1e-4, 64 bits. Times are the least of
-five calls of a jitted batch, both discretisations in turn. Writes results/locking.json.
+One disk or ball (30 %, Poisson's ratio .2) in a matrix of another Poisson's ratio, one shear modulus, so that lambda +
+2 mu of the cell is the harmonic mean (Hill 1964) of the voxels' own fractions; tolerance 1e-4, 64 bits. Times are the
+least of five calls of a jitted batch, both discretisations in turn. Writes results/locking.json.
 """
 
 import argparse
