@@ -50,7 +50,7 @@ def test_fields_of_mandel_matrices_do_not_lock_either():
     cell = make((32, 32))
     close(nh.effective_tensor(cell, nh.isotropic_stiffness(*lame, ndim=2)), nh.effective_tensor(cell, lame), 1e-6)
     phases = nh.coarsen(nh.phases_from_labels(np.asarray(lame[0]) > 1, 2), 2)
-    mixed = nh.mix(phases, (jnp.array([lame[0].min(), lame[0].max()]), jnp.ones(2)))
+    mixed = nh.mix(phases, nh.Lame(jnp.array([lame[0].min(), lame[0].max()]), jnp.ones(2)))
     effective = nh.effective_tensor(make((16, 16)), mixed)
     np.testing.assert_allclose(effective[0, 0], hill(lame), rtol=0.02)
 
