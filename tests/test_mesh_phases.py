@@ -1,5 +1,7 @@
 """The phases of a mesh from a file: what it says is kept, under its own names; what it does not say is asked for."""
 
+from pathlib import Path
+
 import jax.numpy as jnp
 import meshio
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from mesh_cells import box_mesh, circle_mesh
 
 import numpyro_homog as nh
+from numpyro_homog.meshes import _files
+from numpyro_homog.meshes._phases import phases_of
 
 CIRCLE = circle_mesh(0.3, 4, "QUAD4")
 SPACE = np.pad(CIRCLE.points, [(0, 0), (0, 1)])
@@ -98,6 +102,23 @@ def test_an_included_file_and_an_assembly_are_read(read, tmp_path):
 def test_arrays_that_number_the_phases_are_read_in_any_spelling(read, name, suffix):
     tags = np.where(CIRCLE.labels == 1, 2, 7)
     check(read({"temperature": [tags * 0.3], "id": [np.arange(len(tags))], name: [tags.astype(float)]}, suffix), 2, 7)
+
+
+def test_the_material_of_avs_and_the_references_of_nastran_and_tetgen_are_phases(read):
+    check(read({"avsucd:material": [np.where(CIRCLE.labels == 1, 2, 7)]}, "avs"), 2, 7)
+    tags = np.where(CIRCLE.labels == 1, 2, 7)
+    for name in ("nastran:ref", "tetgen:ref"):  # as their readers call it
+        check(read({name: [tags]}, "vtu"), 2, 7)
+
+
+def test_blocks_are_phases_in_formats_that_have_one_for_each_material():
+    """meshio knows the blocks of Exodus and others by their order alone."""
+    mesh = meshio.Mesh(SPACE, [("quad", CIRCLE.elements[MATRIX]), ("line", [[0, 1]]), ("quad", CIRCLE.elements[DISK])])
+    contents = _files._from_meshio(mesh, "exodus")
+    rows = np.delete(np.arange(len(CIRCLE.elements) + 1), len(MATRIX))
+    labels, tags = phases_of(Path("cell.exo"), contents, rows, None)
+    assert tags == [0, 2]
+    np.testing.assert_array_equal(labels, [0] * len(MATRIX) + [1] * len(DISK))
 
 
 def test_pieces_of_the_geometry_are_phases_where_nothing_else_is(read):

@@ -13,6 +13,8 @@ from ._mesh import ELEMENTS, Mesh
 from ._phases import phases_of
 
 _TYPES = {file_name: name for name, (_, _, file_name) in ELEMENTS.items()}
+# Formats that keep the elements of each material in a block of its own.
+_BLOCKS = ("exodus", "ansys", "cgns", "h5m", "tecplot")
 _LINES = ("vertex", "line")
 _PLANES = ("triangle", "quad", "polygon")
 
@@ -101,7 +103,7 @@ def _read_by_meshio(path: Path) -> Contents:
     # Gmsh shares its suffix with another program and comes last. Not meshio.read, which exits on what it cannot read.
     for name in reversed(formats):
         try:
-            return _from_meshio(getattr(meshio, name.removesuffix("-xml")).read(str(path)))
+            return _from_meshio(getattr(meshio, name.removesuffix("-xml")).read(str(path)), name)
         except Exception as error:
             reasons.append(f"{name}: {type(error).__name__} {error}".strip())
     raise ValueError(
@@ -111,13 +113,15 @@ def _read_by_meshio(path: Path) -> Contents:
     )
 
 
-def _from_meshio(mesh: Any) -> Contents:
+def _from_meshio(mesh: Any, file_format: str) -> Contents:
     blocks = [(block.type, np.asarray(block.data)) for block in mesh.cells]
     starts = np.cumsum([0] + [len(block) for _, block in blocks])
     arrays = {}
     for name, parts in mesh.cell_data.items():
         if all(np.size(part) == len(part) and np.issubdtype(np.asarray(part).dtype, np.number) for part in parts):
             arrays[name] = np.concatenate([np.reshape(part, -1) for part in parts])
+    if file_format in _BLOCKS:
+        arrays.setdefault("block", np.repeat(np.arange(len(blocks)), np.diff(starts)))
     sets = {}
     for name, members in mesh.cell_sets.items():
         if name != "gmsh:bounding_entities":

@@ -8,14 +8,14 @@ import numpy as np
 
 from ._contents import Contents
 
-# Names of arrays that number the phases, in lower case and without signs between the words.
+# Names of arrays that number the phases, in lower case, without the format and without signs between the words.
 _PHASES = re.compile(
-    r"gmshphysical|celltags?|"
+    r"celltags?|"
     r"(phase|label|mat|material|region|zone|attribute|block|elementblock|group|physical|domain|subdomain)s?"
     r"(id|ids|index|number|tag|tags)?"
 )
 # Arrays that number the pieces of a geometry, asked where nothing else tells.
-_PIECES = ("gmsh:geometrical", "medit:ref", "CellEntityIds")
+_PIECES = ("gmsh:geometrical", "CellEntityIds", "medit:ref", "nastran:ref", "tetgen:ref", "ugrid:ref", "netgen:index")
 
 
 def phases_of(
@@ -39,7 +39,7 @@ def phases_of(
         return _numbered(whole[wanted], contents.names.get(wanted, {}))
     if wanted is not None:
         return _chosen(path, {name: one for group in reversed(groups) for name, one in group.items()}, wanted, listed)
-    named = [name for name in arrays if _PHASES.fullmatch(re.sub(r"[\W_]+", "", name.lower()))]
+    named = [name for name in arrays if _PHASES.fullmatch(re.sub(r"^\w+:|[\W_]+", "", name.lower()))]
     if named:
         told = sorted((name for name in named if name in whole), key=lambda name: -len(np.unique(whole[name])))
         if not told or any(len(np.unique(whole[n])) > 1 and not _refines(whole[n], whole[told[0]]) for n in told[1:]):
