@@ -26,6 +26,7 @@ TOP_LEVEL = {
     "EffectiveBounds", "Primal", "PrimalDual", "TwoGridCell", "effective_bounds",
     "UniformSimplex", "VoronoiPhases",
     "Identifiability", "identifiability", "plot_identifiability",
+    "posterior_bootstrap",
     "LogEuclidean", "ReweightedFit", "WeightedSlicedWasserstein", "reweight",
     "DirichletCopulaField", "GaussianCopulaField", "GaussianField", "NeumannMatern", "PeriodicMatern",
     "PeriodicSquaredExponential", "ThresholdedGaussianField",

@@ -117,7 +117,7 @@ for name, values in fit.params.items():
 # ## Pictures and files
 #
 # New plates from the fitted model, their tensors over the measured ones, and the descent of each start. The NetCDF file
-# holds the estimate, its normal approximation and the data, and opens with ArviZ.
+# holds the estimate, draws of its sampling distribution and the data, and opens with ArviZ.
 
 # %%
 fitted = {name: jnp.asarray(value) for name, value in fit.params.items()}

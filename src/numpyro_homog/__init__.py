@@ -72,6 +72,7 @@ from .infer import MinimumDistance as MinimumDistance
 from .infer import MinimumDistanceResult as MinimumDistanceResult
 from .infer import ReweightedFit as ReweightedFit
 from .infer import identifiability as identifiability
+from .infer import posterior_bootstrap as posterior_bootstrap
 from .infer import reweight as reweight
 from .io import load_specimens as load_specimens
 from .io import save_specimens as save_specimens

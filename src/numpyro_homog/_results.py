@@ -45,3 +45,8 @@ class RESULTS(eqx.Enumeration):
         " start left it or ran away. Fix a parameter (`handlers.condition`), write the model with fewer, measure"
         " another quantity, or simulate more specimens if the effect is drowned in simulation noise."
     )
+    at_edge = (
+        "Parameters that `at_edge` lists are at an edge of the support of their prior: the data would have them beyond,"
+        " or cannot tell them from the edge. Their standard errors are infinite; those of the others hold if the edge"
+        " is real. Otherwise widen the prior, and look at the units of the data."
+    )

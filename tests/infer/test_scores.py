@@ -25,7 +25,7 @@ from numpyro_homog.infer._basins import is_same_basin
 from numpyro_homog.infer._checkpoint import Checkpoint
 from numpyro_homog.infer._driver import Driver
 from numpyro_homog.infer._held_rounds import HeldRounds
-from numpyro_homog.infer._level import LeastSquares
+from numpyro_homog.infer._level import LeastSquares, covariance_of
 from numpyro_homog.infer._levenberg_marquardt import LevenbergMarquardt
 from numpyro_homog.infer._progress import Progress
 from numpyro_homog.infer._sandwich import sandwich
@@ -130,7 +130,7 @@ def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
     start = np.asarray(problem.population.to_vector({"share": jnp.array(0.5), "apart": jnp.array(2.0)}))
     much = level_of(mixtures, measured_mixtures(1000), 60_000)
     expected = rounds_from(start, much)
-    influence = much.influence(expected.position)
+    scatter = covariance_of(much.look(expected.position).of_measured)
     eps = float(np.finfo(expected.position.dtype).eps)
     scores = []
     for seed in range(8):
@@ -141,7 +141,7 @@ def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
         assert 6 + 1 <= problem.costs.num_evaluations - before <= 16
         assert level(end.position).value == end.evaluation.value < 0.2 * level(start).value
         num = 3000 * int(end.num_populations)
-        spread = sandwich(expected.evaluation, influence, num, eps).covariance
+        spread = sandwich(expected.evaluation, scatter * (1 / 1000 + 1 / num), eps).covariance
         share = (1 / num) / (1 / 1000 + 1 / num)
         scores.append((end.position - expected.position) / np.sqrt(share * np.diag(spread)))
     assert 0.32 < np.mean(np.square(scores)) < 2.14

@@ -89,7 +89,8 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
         rng_key: PRNGKeyArray,
         scores: Float[Array, "..."] | None = None,
     ) -> Float[Array, "N P"]:
-        """Influence of each point of y on `Linearization.gradient`, up to its sign, shape (N, P), mean zero.
+        """Influence of each point of y on minus `Linearization.gradient`, shape (N, P), mean zero.
 
-        The gradient at the true parameters has covariance (1/N + 1/M) Cov(influence) over clouds drawn anew.
+        The gradient at the true parameters has covariance (1/N + 1/M) Cov(influence) over clouds drawn anew. A point
+        of x in its place has the opposite influence.
         """

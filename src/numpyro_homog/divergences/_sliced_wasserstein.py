@@ -205,21 +205,30 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         """Influence of each data point on the gradient, shape (N, P), mean zero.
 
         An observation t moves int J(u) Q_y(u) du by psi(t) = A(t) - mean, with A the antiderivative of J(F_y(t)): a
-        sum over the sorted gaps of the data. Summed over the slices.
+        sum over the sorted gaps of the data, with the mean tangent of the points of x about the rank of each gap.
+        Summed over the slices. Tangents are shortened as for the curvature.
         """
         y = _check(x, y)
         num_x, num_y = x.shape[0], y.shape[0]
+        # The gap after each point of y, for each point of x; some gaps have none if x has fewer points.
+        about = (2 * np.arange(num_x) * num_y + num_x) // (2 * num_x)
         between = np.arange(1, num_y) * num_x // num_y
+
+        def at_gaps(tangent):
+            if num_x < num_y:
+                return tangent[between]
+            total = jax.ops.segment_sum(tangent, about, num_y + 1, indices_are_sorted=True)
+            return (total / jnp.asarray(np.bincount(about, minlength=num_y + 1)[:, None], tangent.dtype))[1:num_y]
 
         def add_slice(total, direction):
             projected = y @ direction
             order = jnp.argsort(projected)
             order_x = jnp.argsort(x @ direction)
-            tangent = jnp.einsum("mpk,p->mk", tangents, direction)[order_x]
+            tangent = _shorten(jnp.einsum("mpk,p->mk", tangents, direction)[order_x])
             if scores is not None:
                 mass = jnp.full_like(tangent[:, 0], 1 / num_x)
                 tangent += score_tangents((x @ direction)[order_x], scores[order_x], mass)
-            steps = tangent[between] * jnp.diff(projected[order])[:, None]
+            steps = at_gaps(tangent) * jnp.diff(projected[order])[:, None]
             integral = jnp.concatenate([jnp.zeros_like(steps, shape=(1, steps.shape[1])), jnp.cumsum(steps, axis=0)])
             return total.at[order].add(integral), None
 

@@ -2,6 +2,7 @@
 
 from ._basins import Basin as Basin
 from ._basins import BasinTable as BasinTable
+from ._bootstrap import posterior_bootstrap as posterior_bootstrap
 from ._identifiability import identifiability as identifiability
 from ._identifiability_report import Identifiability as Identifiability
 from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
@@ -12,7 +13,7 @@ from .._keys import single_key
 from ..divergences import AbstractLeastSquaresDivergence
 from ..population import Population
 from ._identifiability_report import Identifiability, split_by_name
-from ._level import LeastSquares
+from ._level import LeastSquares, Look, covariance_of, look
 from ._levenberg_marquardt import Evaluation
 from ._minimum_distance import MinimumDistance
 from ._position import position_of
@@ -40,7 +41,7 @@ def identifiability(
         cov = H^-1 S H^-1 (1/N + 1/M),
 
     needs no data: H is the curvature of the divergence and S the covariance of the influence of one specimen, both
-    averages over the populations. So the question "how many specimens do I need" is answered by numbers before the
+    from all populations together. So the question "how many specimens do I need" is answered by numbers before the
     first one is made, and a model whose parameters cannot be told apart shows.
 
     Args:
@@ -86,24 +87,20 @@ def identifiability(
     vector = position_of(population, params)
     simulate = jax.jit(population.simulate)
 
-    looks: list[_Look] = []
-    estimator: MinimumDistance | None = None
-    for key in jax.random.split(rng_key, int(num_populations)):
-        data_key, simulation_key, divergence_key = jax.random.split(key, 3)
-        data = {name: np.asarray(value) for name, value in simulate(params, data_key).items()}
-        if not all(np.isfinite(value).all() for value in data.values()):
-            raise RuntimeError(_NOT_FINITE)
-        if estimator is None:
-            estimator = MinimumDistance(model, data, divergence, plate=plate, chunk_size=chunk_size, score=score)
-        estimator = estimator.with_data(data)
-        problem = estimator._problem(args, kwargs)
-        problem.begin_run(estimator.scale)
-        level = LeastSquares(problem, population.num_specimens, simulation_key, divergence_key)
-        evaluation = level(vector)
-        if not evaluation.is_finite:
-            raise RuntimeError(_NOT_FINITE)
-        looks.append(_Look(evaluation, level.influence(vector)))
-    return _report(problem, vector, params, looks)
+    keys_of = [jax.random.split(key, 3) for key in jax.random.split(rng_key, int(num_populations))]
+    data = [{name: np.asarray(x) for name, x in simulate(params, key).items()} for key, _, _ in keys_of]
+    if not all(np.isfinite(x).all() for values in data for x in values.values()):
+        raise RuntimeError(_NOT_FINITE)
+    estimator = MinimumDistance(model, data[0], divergence, plate=plate, chunk_size=chunk_size, score=score)
+    problem = estimator._problem(args, kwargs)
+    measured = [problem.scale.cloud(values) for values in data]
+    size = population.num_specimens
+    parts = [LeastSquares(problem, size, *own)._simulate(vector) for _, *own in keys_of]
+    if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(parts)):
+        raise RuntimeError(_NOT_FINITE)
+    each = [look(problem, [part], key[2], y) for part, key, y in zip(parts, keys_of, measured, strict=True)]
+    pooled = [look(problem, parts, key[2], jnp.concatenate(measured)) for key in keys_of]
+    return _report(problem, vector, params, each, pooled)
 
 
 _NOT_FINITE = (
@@ -113,33 +110,25 @@ _NOT_FINITE = (
 )
 
 
-class _Look(NamedTuple):
-    """One population compared with another: the quadratic model, and the influence of each specimen."""
-
-    evaluation: Evaluation
-    influence: np.ndarray
-
-
-def _report(problem: Problem, vector, params, looks: list[_Look]) -> Identifiability:
+def _report(problem: Problem, vector, params, each: list[Look], pooled: list[Look]) -> Identifiability:
+    """Predictions from all populations together, for the directions of each; their errors from each by itself."""
     eps = float(np.finfo(vector.dtype).eps)
     jacobian = problem.constrain_jacobian(vector)
 
-    def covariance_of(evaluation, influence):
-        num = len(influence)
-        # With as many simulated specimens, so half of it is the part of the data.
-        spread = sandwich(evaluation, influence, num, eps)
-        return jacobian @ spread.covariance @ jacobian.T * (num / 2), spread.undetermined
+    def covariance_from(*looks):
+        mean = Evaluation(*(np.mean(x, axis=0) for x in zip(*(look.evaluation for look in looks), strict=True)))
+        scatter = covariance_of(np.concatenate([x for look in looks for x in (look.of_measured, look.of_simulated)]))
+        spread = sandwich(mean, scatter, eps)
+        return mean, jacobian @ spread.covariance @ jacobian.T, spread.undetermined
 
-    mean = Evaluation(*(np.mean(parts, axis=0) for parts in zip(*(look.evaluation for look in looks), strict=True)))
-    mean = mean._replace(num_groups=mean.num_groups * len(looks))
-    covariance, loose = covariance_of(mean, np.concatenate([look.influence for look in looks]))
+    mean, covariance, loose = covariance_from(*pooled)
     loose = jacobian @ loose
     size = np.abs(loose) / np.maximum(np.linalg.norm(loose, axis=0), 1e-300)
     determined = ~(size > 1e-2).any(axis=1)
 
-    variances = np.array([np.diag(covariance_of(*look)[0]) for look in looks])
+    variances = np.array([np.diag(covariance_from(look)[1]) for look in each])
     # A standard error moves by half of what its square moves.
-    scatter = variances.std(axis=0, ddof=1) / math.sqrt(len(looks)) / np.maximum(2 * np.diag(covariance), 1e-300)
+    scatter = variances.std(axis=0, ddof=1) / math.sqrt(len(each)) / np.maximum(2 * variances.mean(axis=0), 1e-300)
     accuracy = np.where(determined, scatter, np.nan)
 
     raw = np.diag(mean.curvature)
@@ -156,9 +145,9 @@ def _report(problem: Problem, vector, params, looks: list[_Look]) -> Identifiabi
         undetermined=describe_directions(loose, problem.labels),
         monte_carlo_error=split_by_name(accuracy, shaped),
         stats={
-            "populations": len(looks),
+            "populations": len(each),
             "specimens": problem.population.num_specimens,
-            "solves": 2 * len(looks) * problem.population.num_specimens,
+            "solves": 2 * len(each) * problem.population.num_specimens,
         },
         _determined=determined,
     )

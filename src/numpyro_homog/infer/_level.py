@@ -2,8 +2,8 @@
 
 import concurrent.futures
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,17 @@ import numpy as np
 from .._workers import num_workers
 from ._levenberg_marquardt import Evaluation
 from ._problem import Problem, Simulated
+
+_FRESH = 2**20  # keys of populations that no descent has seen, beyond those of chunks and rounds
+_MOST_NOISE = 0.75  # share of the covariance of influences that may be taken off as noise
+
+
+class Look(NamedTuple):
+    """The divergence about a point, and the influence of measured, (N, P), and simulated specimens, (M, P)."""
+
+    evaluation: Evaluation
+    of_measured: np.ndarray
+    of_simulated: np.ndarray
 
 
 class LeastSquares:
@@ -43,7 +54,6 @@ class LeastSquares:
             rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
             self._data = problem.data._replace(cloud=problem.data.cloud[rows])
         self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
-        self._influences: tuple[np.ndarray, np.ndarray] = (np.zeros(0), np.zeros(0))
         self._num_threads = 0
         self.medians: list[np.ndarray] = []
 
@@ -93,7 +103,7 @@ class LeastSquares:
         self.problem.costs.add(self.num_specimens)
         self.medians.append(np.median(np.asarray(simulated.cloud), axis=0))
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
-        # The best point stays on the device: it is where the fit ends, and where `influence` is asked for.
+        # The best point stays on the device: it is where the fit ends, and where `look` is asked for.
         if evaluation.value < self._best[0]:
             self._best = (float(evaluation.value), position, simulated)
         return evaluation
@@ -105,23 +115,31 @@ class LeastSquares:
             self(position)
         return self._best[2]
 
-    def influence(self, position: np.ndarray) -> np.ndarray:
-        """Influence of each data specimen on the gradient, shape (N, P); that of the last position is kept."""
-        if not np.array_equal(self._influences[0], position):
-            simulated = self.simulated(position)
-            values = self.problem.call("influence", self._influence, simulated, self._keys[1], self._data)
-            self._influences = (position, np.asarray(values, float))
-        return self._influences[1]
+    def look(self, position: np.ndarray, num_fresh: int = 0) -> Look:
+        """The divergence about a position, and what each specimen does to its gradient.
 
-    def _simulate(self, position, simulation_key=None):
+        Args:
+            position: where; that of the least loss costs no simulation.
+            num_fresh: number of simulated specimens besides, independent of those of other calls. All are looked at
+                together: the noise of the curvature falls with their number. Those that are not finite are left out.
+        """
+        parts = [self.simulated(position)]
+        while (size := min(num_fresh, self.num_specimens)) > 0:
+            key = jax.random.fold_in(self._keys[0], _FRESH + len(parts))
+            parts.append(_finite(self._simulate(position, key, size)))
+            self.problem.costs.add(size)
+            num_fresh -= size
+        return look(self.problem, parts, self._keys[1], self._data.cloud)
+
+    def _simulate(self, position, simulation_key=None, num_specimens=None):
         """`Simulated` specimens, chunk by chunk on all cores.
 
         One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
         large as the population.
         """
-        problem = self.problem
+        problem, size = self.problem, num_specimens or self.num_specimens
         arguments = (jnp.asarray(position), self._keys[0] if simulation_key is None else simulation_key)
-        num_chunks = math.ceil(self.num_specimens / problem.population.chunk_size)
+        num_chunks = math.ceil(size / problem.population.chunk_size)
         program = problem.program("chunk", problem.simulate_chunk, *arguments, jnp.asarray(0), problem.data)
         self._num_threads = self._num_threads or num_workers(program)
 
@@ -134,12 +152,49 @@ class LeastSquares:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        return jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)[: self.num_specimens]), *parts)
+        return jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)[:size]), *parts)
 
     def _linearize(self, simulated, divergence_key, data):
         return self.problem.linearize(simulated, divergence_key, data.cloud)
 
-    def _influence(self, simulated, divergence_key, data):
-        cloud, tangents, scores = simulated
-        options = {} if scores is None else {"scores": scores}
-        return self.problem.least_squares.influence(cloud, tangents, data.cloud, rng_key=divergence_key, **options)
+
+def look(problem: Problem, parts: Sequence[Simulated], divergence_key: jax.Array, measured: jax.Array) -> Look:
+    """What a measured cloud and the simulated specimens of all parts, put together, say of the divergence.
+
+    An influence is made of the tangents of the simulated specimens, whose noise widens its covariance; the estimate
+    itself does not scatter by it. Its size is known from disjoint parts of the simulation, and the influences are
+    shortened in the directions that hold it, until their covariance is that of influences without noise.
+    """
+    pooled = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
+    linearization, *others = problem.call("look", problem.look, pooled, divergence_key, measured)
+    of_measured, of_simulated, of_parts = (np.asarray(part, float) for part in others)
+    evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
+    shrink = _shrinkage(of_measured, of_parts)
+    return Look(evaluation, of_measured @ shrink, of_simulated @ shrink)
+
+
+def _shrinkage(influence, of_parts):
+    """Matrix A (P, P) with A' S A = S - noise, where S is the covariance of `influence`, at least a part of it."""
+    num, scale = len(of_parts), influence.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    rest = (of_parts - of_parts.mean(axis=0)) / scale
+    noise = np.einsum("nik,nil->kl", rest, rest) / (influence.shape[0] * num * max(num - 1, 1))
+    values, vectors = np.linalg.eigh(covariance_of(influence / scale))
+    kept = values > 1e-10 * values.max(initial=0.0)
+    root = vectors[:, kept] * np.sqrt(values[kept])
+    white = vectors[:, kept] / np.sqrt(values[kept])
+    share, turn = np.linalg.eigh(white.T @ noise @ white)
+    middle = (turn * np.sqrt(1 - np.minimum(share, _MOST_NOISE))) @ turn.T
+    return (white @ middle @ root.T) / scale[:, None] * scale
+
+
+def covariance_of(influence: np.ndarray) -> np.ndarray:
+    """Covariance of the influence of one specimen, mean zero, shape (P, P)."""
+    return influence.T @ influence / len(influence)
+
+
+def _finite(simulated):
+    rows = np.logical_and.reduce(
+        [np.isfinite(np.asarray(x)).reshape(len(x), -1).all(axis=1) for x in jax.tree.leaves(simulated)]
+    )
+    return simulated if rows.all() else jax.tree.map(lambda x: x[np.flatnonzero(rows)], simulated)

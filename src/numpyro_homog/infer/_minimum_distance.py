@@ -28,7 +28,7 @@ from ._position import position_of, spread_of
 from ._problem import Problem
 from ._progress import Progress
 from ._result import MinimumDistanceResult
-from ._standard_errors import StandardErrors, standard_errors
+from ._standard_errors import StandardErrors, num_fresh, standard_errors
 from ._stochastic import GradientTransformation, StochasticSettings, fit_stochastic
 
 _NUM_PRIOR_DRAWS, _NUM_KEPT_DRAWS = 64, 256
@@ -136,9 +136,9 @@ class MinimumDistance:
             starts: constrained values of all parameters, by name, from which the first starts begin.
             progress: show a progress bar: what is done of what is foreseen, and the least loss so far.
             checkpoint: a file for the state, replaced after each iteration. If it exists, the run goes on from it and
-                ends with bitwise the result of an uninterrupted one, on the same machine; a finished run simulates one
-                population, for its standard errors. The model's code is not part of what is compared: remove the file
-                when you change it.
+                ends with bitwise the result of an uninterrupted one, on the same machine; a finished run simulates what
+                its standard errors need. The model's code is not part of what is compared: remove the file when you
+                change it.
             **kwargs: keyword arguments of the model.
 
         Returns:
@@ -150,8 +150,9 @@ class MinimumDistance:
                 anything is compiled.
             RuntimeError: if no start can be evaluated.
 
-        Each iteration simulates the population (its screening part) once, derivatives included. A warning says if
-        parameters act by scores and fewer than twice as many specimens are simulated as were measured.
+        Each iteration simulates the population (its screening part) once, derivatives included. The standard errors
+        need further specimens: as many as make 10,000 with the population, at most one and a half times as many. A
+        warning says if parameters act by scores and fewer than twice as many specimens are simulated as were measured.
         """
         begin, rng_key = time.perf_counter(), single_key(rng_key)
         if num_starts < 1 or len(starts) > num_starts:
@@ -229,13 +230,15 @@ class MinimumDistance:
         params = problem.constrain(best.position)
         precision = StandardErrors()
         if outcome.level is not None:
-            precision = standard_errors(problem, best, outcome.level, prior)
+            precision = standard_errors(problem, best, outcome.level, prior, num_fresh(num_simulated))
         result: Any = RESULTS.successful
         if best.status != CONVERGED:
             result = RESULTS.fit_not_converged
         evidence = describe_outside(problem, best.position, prior)
         if evidence:
             result = RESULTS.outside_prior
+        if precision.at_edge:
+            result = RESULTS.at_edge
         if precision.undetermined:
             result = RESULTS.undetermined
         loss, noise_floor = float(best.evaluation.value), noise * (1 / num_data + 1 / num_simulated)

@@ -22,9 +22,3 @@ def predict(population: Population, params: Mapping[str, Any], rng_key: Any, num
     numbers = range(math.ceil(num_specimens / population.chunk_size))
     parts = [jax.tree.map(np.asarray, chunk(jnp.asarray(number))) for number in numbers]
     return {key: np.concatenate([part[key] for part in parts])[:num_specimens] for key in population.keys}
-
-
-def constrain_many(population: Population, vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """Constrained values by name of many unconstrained vectors, shape (num, P)."""
-    values = jax.jit(jax.vmap(population.from_vector))(jnp.asarray(vectors))
-    return {name: np.asarray(value) for name, value in values.items()}

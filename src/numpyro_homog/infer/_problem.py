@@ -13,7 +13,7 @@ from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence, Li
 from ..population import Population
 from ._costs import Costs
 
-_NUM_SPLITS = 4
+_NUM_SPLITS, _NUM_PARTS = 4, 5
 _MAX_LOG_GROWTH = 2.0
 
 
@@ -140,6 +140,30 @@ class Problem:
         cloud, tangents, scores = simulated
         options = weights if scores is None else weights | {"scores": scores}
         return self.least_squares.linearize(cloud, tangents, measured, rng_key=divergence_key, **options)
+
+    def look(
+        self, simulated: "Simulated", divergence_key: jax.Array, measured: jax.Array
+    ) -> tuple[Linearization, jax.Array, jax.Array, jax.Array]:
+        """The divergence from a measured cloud, and the influence of specimens on its gradient; traceable.
+
+        Returns:
+            Linearisation; influence of the measured, shape (N, P), and of the simulated specimens, (M, P); and that of
+            the measured ones for disjoint parts of the simulation, (num_parts, N, P).
+        """
+
+        def influence(part, points):
+            cloud, tangents, scores = part
+            options = {} if scores is None else {"scores": scores}
+            return self.least_squares.influence(cloud, tangents, points, rng_key=divergence_key, **options)
+
+        size = max(1, simulated.cloud.shape[0] // _NUM_PARTS)
+        parts = jax.tree.map(lambda x: x[: size * (len(x) // size)].reshape(-1, size, *x.shape[1:]), simulated)
+        return (
+            self.linearize(simulated, divergence_key, measured),
+            influence(simulated, measured),
+            influence(simulated, simulated.cloud),
+            jax.lax.map(lambda part: influence(part, measured), parts),
+        )
 
     def value_and_gradient(
         self, vector: jax.Array, rng_key: jax.Array, divergence_key: jax.Array, data: "Data", measured: jax.Array

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import ArrayLike
 
@@ -10,8 +11,8 @@ from .._compat import arviz_groups
 from .._results import RESULTS
 from ..population import Population
 from ._basins import BasinTable
-from ._prediction import constrain_many, predict
-from ._standard_errors import normal_draws
+from ._bootstrap import posterior_bootstrap
+from ._prediction import predict
 from ._table import Table
 
 
@@ -34,6 +35,10 @@ class MinimumDistanceResult(eqx.Module):
             simulation noise taken off; None as above. The Gibbs posterior exp(-w D) has about the precision 2 w H.
         undetermined: directions of parameter space that the data do not determine, in words, and parameters whose
             sampling distribution is wider than their prior.
+        at_edge: names of the entries of parameters that are at an edge of the support of their prior.
+        influences: change of the estimate in unconstrained space, to first order, with the mass of one measured, shape
+            (N, P), or one simulated specimen, shape (num, P); what `posterior_bootstrap` draws from. Those of the
+            simulated ones are scaled to the number that the fit rests on. None as above.
         loss: divergence at the estimate.
         noise_floor: divergence that sampling alone makes at the truth: two clouds of these sizes from the law of the
             data.
@@ -66,6 +71,8 @@ class MinimumDistanceResult(eqx.Module):
     unconstrained_covariance: np.ndarray | None
     curvature: np.ndarray | None
     undetermined: tuple[str, ...]
+    at_edge: tuple[str, ...]
+    influences: tuple[np.ndarray, np.ndarray] | None
     loss: float
     noise_floor: float
     losses: np.ndarray
@@ -103,10 +110,9 @@ class MinimumDistanceResult(eqx.Module):
         """The estimate as an ArviZ object, which writes NetCDF.
 
         It is what `arviz.from_numpyro` returns: an `arviz.InferenceData` before ArviZ 1.0, an `xarray.DataTree` since.
-        The group `posterior` holds draws from the normal approximation of the *sampling distribution of the
-        estimate*: N(unconstrained, unconstrained_covariance), mapped to constrained space. It is a confidence
-        distribution and no posterior: the prior plays no part. Its attributes say so. The draws are scrambled by
-        fixed numbers, so that equal fits give equal objects. The estimate itself is the group `point_estimate`; the
+        The group `posterior` holds draws of `posterior_bootstrap`, which approximate the *sampling distribution of the
+        estimate*. It is a confidence distribution: of the prior only the support plays a part. Its attributes say so.
+        The key is fixed, so that equal fits give equal objects. The estimate itself is the group `point_estimate`; the
         data are `observed_data`.
 
         Args:
@@ -117,17 +123,16 @@ class MinimumDistanceResult(eqx.Module):
         """
         import arviz as az
 
-        if self.unconstrained_covariance is None:
-            raise ValueError("This fit has no standard errors (its divergence is no sum of squares): nothing to draw.")
-        draws = normal_draws(self.unconstrained, self.unconstrained_covariance, num_draws)
-        posterior = {name: value[None] for name, value in constrain_many(self.population, draws).items()}
+        draws = posterior_bootstrap(jax.random.key(0), self, num_draws=num_draws)
+        posterior = {name: value[None] for name, value in draws.items()}
         attributes = {
-            "inference": "normal approximation of the sampling distribution of a minimum-distance estimate;"
-            " not a posterior",
+            "inference": "posterior bootstrap of a minimum-distance estimate: Dirichlet weights on measured and"
+            " simulated specimens, one Gauss-Newton step; a confidence distribution, not a posterior",
             "loss": self.loss,
             "noise_floor": self.noise_floor,
             "loss_scale": self.loss_scale,
             "undetermined": "; ".join(self.undetermined),
+            "at_edge": ", ".join(self.at_edge),
         }
         return arviz_groups(
             posterior=az.dict_to_dataset(posterior, attrs=attributes),
@@ -170,6 +175,7 @@ class MinimumDistanceResult(eqx.Module):
             advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
             notes += ["", f"Beware: {advice}"]
             notes += [f"  undetermined: {direction}" for direction in self.undetermined]
+            notes += [f"  at the edge of its support: {name}" for name in self.at_edge]
         notes += [f"  {words}" for words in self.evidence]
         return Table(rows, notes)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,13 +14,11 @@ from jaxtyping import ArrayLike
 from .._keys import single_key
 from .._results import RESULTS
 from ..divergences import WeightedSlicedWasserstein
-from ._level import LeastSquares
+from ._equations import simulate, solve
 from ._minimum_distance import MinimumDistance
-from ._problem import Problem, split_vector
+from ._problem import split_vector
 from ._result import MinimumDistanceResult
 from ._reweighted_fit import ReweightedFit
-
-_MAX_HALVINGS = 4
 
 
 def reweight(
@@ -94,7 +92,7 @@ def reweight(
     pilot_key, direction_key, simulation_key = jax.random.split(rng_key, 3)
 
     keys = jax.random.split(pilot_key, math.ceil(num_pilot / num_simulated))
-    pilot = [_simulate(problem, fit.unconstrained, key) for key in keys]
+    pilot = [simulate(problem, fit.unconstrained, key) for key in keys]
     cloud, tangents, scores = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pilot)
     if not bool(jnp.isfinite(cloud).all() & jnp.isfinite(tangents).all()):
         raise RuntimeError("A specimen of the pilot or its derivative is not finite at the first estimate.")
@@ -110,7 +108,7 @@ def reweight(
     jacobian = vectors.T @ np.asarray(_jacobian(weighted, cloud, tangents, scores), float)
     instruments = jacobian.T / (values + ridge * values.max()) @ vectors.T
     noise = 1 / estimator.scale.num_specimens + 1 / num_simulated
-    end = _solve(problem, weighted, instruments, fit.unconstrained, simulation_key, noise, tolerance, max_steps)
+    end = solve(problem, weighted, instruments, fit.unconstrained, simulation_key, noise, tolerance, max_steps)
 
     root = vectors.T @ end.jacobian / np.sqrt(values + ridge * values.max())[:, None]
     curvature = root.T @ root / float(weighted.num_effective)
@@ -127,6 +125,7 @@ def reweight(
         unconstrained_covariance=end.covariance,
         curvature=curvature,
         loss_scale=float(len(curvature) / (2 * np.trace(curvature @ end.covariance))),
+        influences=end.influences,
         j_statistic=j_statistic,
         degrees_of_freedom=freedom,
         p_value=float(scipy.special.chdtrc(freedom, j_statistic)) if freedom > 0 else float("nan"),
@@ -141,55 +140,6 @@ def reweight(
     )
 
 
-class _End(NamedTuple):
-    """The end of the iteration: residual (F,) and Jacobian (F, P) of the features there."""
-
-    position: np.ndarray
-    residual: np.ndarray
-    jacobian: np.ndarray
-    covariance: np.ndarray
-    converged: bool
-    num_evaluations: int
-
-
-def _solve(problem, weighted, instruments, position, simulation_key, noise, tolerance, max_steps) -> _End:
-    """Newton steps with halving for instruments (P, F) times residual = 0, with the noise held."""
-
-    def evaluate(position):
-        residual, jacobian, influence = (
-            np.asarray(part, float)
-            for part in _look(weighted, _simulate(problem, position, simulation_key), problem.data.cloud)
-        )
-        inner = influence @ instruments.T
-        return residual, jacobian, inner.T @ inner / len(influence)
-
-    residual, jacobian, scatter = evaluate(position)
-    metric = np.linalg.inv(scatter)
-    merit, num_evaluations, halvings = _square(instruments @ residual, metric), 1, 0
-    while True:
-        inverse = np.linalg.inv(instruments @ jacobian)
-        covariance = inverse @ scatter @ inverse.T * noise
-        full = -inverse @ (instruments @ residual)
-        length = math.sqrt(_square(full, np.linalg.inv(covariance)))
-        stuck = halvings > _MAX_HALVINGS
-        converged = length < tolerance or (stuck and length < 3 * tolerance)
-        if converged or stuck or num_evaluations > max_steps:
-            break
-        step = full / 2**halvings
-        trial = evaluate((position + step).astype(position.dtype))
-        num_evaluations += 1
-        found = _square(instruments @ trial[0], metric) if all(np.isfinite(part).all() for part in trial) else np.inf
-        if found < merit:
-            position, merit, halvings = (position + step).astype(position.dtype), found, 0
-            residual, jacobian, scatter = trial
-        else:
-            halvings += 1
-    if converged:
-        # What is left is within the linear range; it costs nothing.
-        position, residual = (position + full).astype(position.dtype), residual + jacobian @ full
-    return _End(position, residual, jacobian, covariance, converged, num_evaluations)
-
-
 def _j_statistic(values, vectors, ridge, residual, jacobian, noise):
     """Squared length of the whitened residual off the tangent space, and its degrees of freedom."""
     kept = values > ridge * values.max()
@@ -200,23 +150,9 @@ def _j_statistic(values, vectors, ridge, residual, jacobian, noise):
     return float(rest @ rest / noise), int(kept.sum()) - jacobian.shape[1]
 
 
-def _simulate(problem: Problem, position, key):
-    level = LeastSquares(problem, problem.population.num_specimens, key, key)
-    simulated = level._simulate(position)
-    problem.costs.add(level.num_specimens)
-    return simulated
-
-
 @eqx.filter_jit
 def _jacobian(weighted, cloud, tangents, scores):
     return weighted.feature_jacobian(cloud, tangents, scores)
-
-
-@eqx.filter_jit
-def _look(weighted, simulated, measured):
-    cloud, tangents, scores = simulated
-    residual = weighted.features(cloud) - weighted.features(measured)
-    return residual, weighted.feature_jacobian(cloud, tangents, scores), weighted.feature_influence(cloud, cloud)
 
 
 def _check_fit(estimator, fit):
@@ -230,7 +166,3 @@ def _check_fit(estimator, fit):
             f"The first stage leaves directions undetermined ({'; '.join(fit.undetermined)}): weights cannot find them."
             " Fix a parameter or measure something else first."
         )
-
-
-def _square(vector, metric):
-    return float(vector @ metric @ vector)

@@ -6,6 +6,7 @@ from jaxtyping import ArrayLike
 
 from .._results import RESULTS
 from ..divergences import WeightedSlicedWasserstein
+from ..population import Population
 from ._prediction import predict
 from ._result import MinimumDistanceResult
 from ._table import Table
@@ -22,6 +23,7 @@ class ReweightedFit(eqx.Module):
         unconstrained: the estimate in unconstrained space, shape (P,).
         unconstrained_covariance: covariance there, shape (P, P).
         curvature: Gauss-Newton matrix of the divergence `weighted` there, shape (P, P).
+        influences: as of `MinimumDistanceResult`.
         loss_scale: weight of `weighted` in a Gibbs posterior whose size matches the covariance.
         j_statistic: squared length of the whitened residuals that no change of the parameters can remove.
         degrees_of_freedom: its mean if the model is right: number of eigenvalues above the ridge, less P.
@@ -40,6 +42,7 @@ class ReweightedFit(eqx.Module):
     unconstrained: np.ndarray
     unconstrained_covariance: np.ndarray
     curvature: np.ndarray
+    influences: tuple[np.ndarray, np.ndarray]
     loss_scale: float
     j_statistic: float
     degrees_of_freedom: int
@@ -51,7 +54,12 @@ class ReweightedFit(eqx.Module):
 
     def predict(self, rng_key: ArrayLike, num_specimens: int) -> dict[str, np.ndarray]:
         """Simulate specimens at the estimate; see `MinimumDistanceResult.predict`."""
-        return predict(self.first.population, self.params, rng_key, num_specimens)
+        return predict(self.population, self.params, rng_key, num_specimens)
+
+    @property
+    def population(self) -> Population:
+        """What simulates the specimens of the model."""
+        return self.first.population
 
     @property
     def prior(self) -> np.ndarray:

@@ -11,22 +11,25 @@ class Sandwich(NamedTuple):
     """Covariance of the estimate in unconstrained space.
 
     Attributes:
-        covariance: H^-1 S H^-1 (1/N + 1/M) on the determined directions, shape (P, P).
+        covariance: H^-1 V H^-1 on the determined directions, shape (P, P).
+        inverse: H^-1 on the determined directions, shape (P, P).
         undetermined: orthonormal directions that the data do not determine, shape (P, num).
         loss_scale: weight of the divergence in a Gibbs posterior of that size.
     """
 
     covariance: np.ndarray
+    inverse: np.ndarray
     undetermined: np.ndarray
     loss_scale: float
 
 
-def sandwich(evaluation: Evaluation, influence: np.ndarray, num_simulated: int, eps: float) -> Sandwich:
+def sandwich(evaluation: Evaluation, scatter: np.ndarray, eps: float) -> Sandwich:
     """Sandwich covariance with the noise of data and simulation.
 
-    With D the divergence, H = mean(J J') its smooth Gauss-Newton curvature (the simulation noise taken off), S the
-    covariance of the influence of one specimen on the gradient: near the truth the estimate moves by H^-1 times the
-    noise of the gradient, which N measured and M simulated specimens of the same law make. So
+    With D the divergence, H = mean(J J') its smooth Gauss-Newton curvature (the simulation noise taken off), V the
+    covariance of the gradient: near the truth the estimate moves by H^-1 times the noise of the gradient. With S the
+    covariance of the influence of one specimen on the gradient, N measured and M simulated specimens make
+    V = S_data / N + S_simulated / M, and if the model is right
 
         cov = H^-1 S H^-1 (1/N + 1/M) = H^-1 (S / N) H^-1 (1 + N/M).
 
@@ -38,15 +41,13 @@ def sandwich(evaluation: Evaluation, influence: np.ndarray, num_simulated: int, 
 
     Args:
         evaluation: linearisation at the estimate.
-        influence: influence of each measured specimen on the gradient, shape (N, P), mean zero.
-        num_simulated: size M of the simulated population.
+        scatter: covariance V of the gradient, shape (P, P).
         eps: precision of the arithmetic that made them.
 
     References:
         Godambe, Ann. Math. Stat. 31 (1960); Gourieroux, Monfort and Renault, J. Appl. Econom. 8 (1993), for 1 + N/M;
         Pauli, Racugno and Ventura, Stat. Sinica 21 (2011), for the magnitude adjustment.
     """
-    num_data = influence.shape[0]
     raw = np.diag(evaluation.curvature)
     effective = raw > 1e-24 * raw.max(initial=0.0)
     weight = np.sqrt(np.where(effective, raw, 1.0))
@@ -59,14 +60,13 @@ def sandwich(evaluation: Evaluation, influence: np.ndarray, num_simulated: int, 
     told = values > np.maximum(3 * noise_level, eps ** (2 / 3))
     basis = vectors[:, told]
     inverse = (basis / values[told]) @ basis.T
-    scatter = (influence.T @ influence / num_data) / weight / weight[:, None]
-    scatter *= 1 / num_data + 1 / num_simulated
-    covariance = inverse @ scatter @ inverse / weight / weight[:, None]
+    scaled = scatter / weight / weight[:, None]
+    covariance = inverse @ scaled @ inverse / weight / weight[:, None]
     undetermined = vectors[:, ~told] / weight[:, None]
     undetermined /= np.linalg.norm(undetermined, axis=0)
-    trace = np.trace(inverse @ scatter)
+    trace = np.trace(inverse @ scaled)
     loss_scale = float(told.sum() / (2 * trace)) if trace > 0 else float("nan")
-    return Sandwich(covariance, undetermined, loss_scale)
+    return Sandwich(covariance, inverse / weight / weight[:, None], undetermined, loss_scale)
 
 
 def describe_directions(directions: np.ndarray, labels: list[str]) -> tuple[str, ...]:

@@ -1,16 +1,19 @@
 """Standard errors of a fit, and the parameters that have none."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from ._level import LeastSquares
+from ._level import LeastSquares, covariance_of
 from ._levenberg_marquardt import Descent
 from ._problem import Problem, split_vector
-from ._sandwich import describe_directions, sandwich
+from ._sandwich import Sandwich, describe_directions, sandwich
 
 _NUM_DRAWS = 1000
 _PERCENTILES = (16.0, 84.0)
+_ENOUGH, _MOST_FRESH = 10_000, 1.5
+_AT_EDGE, _TOLD = 0.01, 0.5
 
 
 class StandardErrors(NamedTuple):
@@ -22,9 +25,21 @@ class StandardErrors(NamedTuple):
     curvature: np.ndarray | None = None
     loss_scale: float | None = None
     undetermined: tuple[str, ...] = ()
+    at_edge: tuple[str, ...] = ()
+    influences: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def standard_errors(problem: Problem, best: Descent, level: LeastSquares, prior: np.ndarray) -> StandardErrors:
+def num_fresh(num_simulated: int) -> int:
+    """Number of specimens that a fit simulates for its standard errors alone.
+
+    With those of the fit 10,000, but at most one and a half times as many as those.
+    """
+    return max(0, min(_ENOUGH - num_simulated, math.ceil(_MOST_FRESH * num_simulated)))
+
+
+def standard_errors(
+    problem: Problem, best: Descent, level: LeastSquares, prior: np.ndarray, num_fresh: int = 0
+) -> StandardErrors:
     """Precision of an estimate.
 
     Args:
@@ -32,26 +47,42 @@ def standard_errors(problem: Problem, best: Descent, level: LeastSquares, prior:
         best: the descent that ended at the estimate.
         level: the population that it was fitted on.
         prior: draws of the prior in unconstrained space, shape (num_draws, P).
+        num_fresh: number of specimens to simulate besides.
     """
-    influence = level.influence(best.position)
-    eps = float(np.finfo(best.position.dtype).eps)
+    evaluation, of_measured, of_simulated = level.look(best.position, num_fresh)
+    if best.num_populations > 1:
+        evaluation = best.evaluation  # the mean over the populations of its rounds
     num_simulated = int(best.num_populations) * problem.population.num_specimens
-    found = sandwich(best.evaluation, influence, num_simulated, eps)
+    scatter = covariance_of(of_measured) / len(of_measured) + covariance_of(of_simulated) / num_simulated
+    eps = float(np.finfo(best.position.dtype).eps)
     jacobian = problem.constrain_jacobian(best.position)
+    known = _constrained(problem, prior)
+    found = sandwich(evaluation, scatter, eps)
+    held = _held_at_edge(jacobian, found.covariance, prior, _width(known))
+    if held.any():
+        found = _sandwich_of(evaluation, scatter, eps, np.flatnonzero(~held))
     covariance = jacobian @ found.covariance @ jacobian.T
 
     loose = jacobian @ found.undetermined
     flat = (np.abs(loose) > 1e-2 * np.linalg.norm(loose, axis=0)).any(axis=1)
-    lost = _told_less_than_by_the_prior(problem, best.position, found.covariance, prior) & ~flat
+    # At most one parameter for each coordinate: the first of those that it moves most, in units of the prior.
+    edge = np.zeros(len(jacobian), bool)
+    edge[np.argmax(np.abs(jacobian) / _width(known)[:, None], axis=0)[held]] = True
+    drawn = _constrained(problem, normal_draws(best.position, found.covariance, _NUM_DRAWS))
+    lost = _is_told_less_than_by_the_prior(drawn, known) & ~flat & ~edge
     words = [f"{problem.labels[i]} (its prior is narrower)" for i in np.flatnonzero(lost)]
-    errors = np.where(flat | lost, np.inf, np.sqrt(np.maximum(np.diag(covariance), 0)))
+    variances = np.diag(covariance)
+    errors = np.where(flat | lost | edge | ~(variances > 0), np.inf, np.sqrt(np.maximum(variances, 0)))
     return StandardErrors(
         split_vector(errors, problem.population),
         covariance,
         found.covariance,
-        best.evaluation.curvature - best.evaluation.curvature_noise,
+        evaluation.curvature - evaluation.curvature_noise,
         found.loss_scale,
         (*describe_directions(loose, problem.labels), *words),
+        tuple(problem.labels[i] for i in np.flatnonzero(edge)),
+        # Mass that moves to a simulated specimen pulls the other way than to a measured one.
+        (of_measured @ found.inverse, of_simulated @ found.inverse * -math.sqrt(len(of_simulated) / num_simulated)),
     )
 
 
@@ -62,21 +93,56 @@ def normal_draws(mean: np.ndarray, covariance: np.ndarray, num_draws: int) -> np
     return (mean + (noise * np.sqrt(np.maximum(values, 0))) @ vectors.T).astype(mean.dtype)
 
 
-def _told_less_than_by_the_prior(problem, position, covariance, prior):
+def _held_at_edge(jacobian, covariance, prior, width):
+    """Which coordinates of unconstrained space have run to an edge of the support, shape (P,).
+
+    There no step of the size of the prior moves any parameter by a hundredth of the width of its prior. If the data
+    tell the coordinate all the same, it is a value near the edge, not one at it.
+    """
+    spread = prior.astype(float).std(axis=0)
+    reach = np.max(np.abs(jacobian) / width[:, None], axis=0, initial=0.0) * spread
+    variances = np.diag(covariance)
+    told = (variances > 0) & (np.sqrt(np.maximum(variances, 0)) < _TOLD * spread)
+    return (reach < _AT_EDGE) & ~told
+
+
+def _sandwich_of(evaluation, scatter, eps, free):
+    """The sandwich of some coordinates, the others held."""
+    block, num = np.ix_(free, free), len(scatter)
+    part = evaluation._replace(
+        gradient=evaluation.gradient[free],
+        curvature=evaluation.curvature[block],
+        curvature_noise=evaluation.curvature_noise[block],
+    )
+    found = sandwich(part, scatter[block], eps)
+    embed = np.eye(num)[:, free]
+    return Sandwich(
+        embed @ found.covariance @ embed.T,
+        embed @ found.inverse @ embed.T,
+        embed @ found.undetermined,
+        found.loss_scale,
+    )
+
+
+def _is_told_less_than_by_the_prior(drawn, known):
     """Which constrained parameters have a sampling distribution wider than their prior, shape (num_parameters,).
 
-    A descent that ran away (a phase that vanished, a bound that was reached) ends where the divergence is all but
-    flat: there a linearised standard error is finite, and huge or meaningless.
+    A descent that ran away (a phase that vanished) ends where the divergence is all but flat: there a linearised
+    standard error is finite, and huge or meaningless. Outside of the prior the two widths do not compare: what is far
+    from it by its own width is known.
     """
-    draws = normal_draws(position, covariance, _NUM_DRAWS)
-    values = problem.constrain_many(np.concatenate([draws, prior.astype(draws.dtype)]))
-    columns = [values[name].reshape(len(draws) + len(prior), -1) for name in problem.population.parameters]
-    table = np.nan_to_num(np.concatenate(columns, axis=1).astype(float), nan=0.0, posinf=1e300, neginf=-1e300)
-    width, known = (
-        np.diff(np.percentile(part, _PERCENTILES, axis=0), axis=0)[0]
-        for part in (table[: len(draws)], table[len(draws) :])
-    )
-    # Outside of the prior the two widths do not compare: what is far from it by its own width is known.
-    estimate, drawn = (np.median(part, axis=0) for part in (table[: len(draws)], table[len(draws) :]))
-    is_outside = (estimate < table[len(draws) :].min(axis=0)) | (estimate > table[len(draws) :].max(axis=0))
-    return (width > known) & ~(is_outside & (np.abs(estimate - drawn) > 2 * width))
+    width, estimate = _width(drawn), np.median(drawn, axis=0)
+    is_outside = (estimate < known.min(axis=0)) | (estimate > known.max(axis=0))
+    return (width > _width(known)) & ~(is_outside & (np.abs(estimate - np.median(known, axis=0)) > 2 * width))
+
+
+def _constrained(problem, vectors):
+    """Raveled constrained parameters, shape (num_draws, num_parameters), with large numbers for infinite ones."""
+    values = problem.constrain_many(vectors)
+    table = np.concatenate([values[name].reshape(len(vectors), -1) for name in problem.population.parameters], axis=1)
+    return np.nan_to_num(table.astype(float), nan=0.0, posinf=1e300, neginf=-1e300)
+
+
+def _width(draws):
+    """Distance of the percentiles 16 and 84, shape (num_parameters,)."""
+    return np.maximum(np.diff(np.percentile(draws, _PERCENTILES, axis=0), axis=0)[0], np.finfo(float).tiny)
