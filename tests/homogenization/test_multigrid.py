@@ -38,7 +38,7 @@ def random_field(law, shape, contrast, batch=(2,)):
 def inverse_matrix(law, grid, field):
     """The preconditioner as a matrix, and the stiffness."""
     coefficients = law.coefficients(field, grid)
-    cycle = grid_cycle(grid, law, coefficients.bases)
+    cycle = grid_cycle(grid, law, nh.Periodic(), coefficients.bases)
     num_components = law.num_components(grid.ndim)
     size = num_components * grid.num_voxels
     unit = jnp.eye(size).reshape(1, size, num_components, *grid.shape)
@@ -270,8 +270,9 @@ def test_grids_are_halved_along_their_long_axes(shape):
 def test_what_has_no_cycle_is_refused():
     with pytest.raises(ValueError, match=r"\(50, 50\) ends at \(25, 25\)"):
         make((50, 50))
-    with pytest.raises(ValueError, match="Affine"):
-        nh.CellProblem(nh.Grid((8, 8)), nh.Conductivity(), nh.Affine(), preconditioner=nh.Multigrid())
+    mesh = nh.Mesh([[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 1, 2], [0, 2, 3]], "TRI3")
+    with pytest.raises(ValueError, match=r"needs a Grid.*got Mesh and Periodic"):
+        nh.CellProblem(mesh, nh.Conductivity(), nh.Periodic(), preconditioner=nh.Multigrid())
     with pytest.raises(TypeError, match="preconditioner=ReferenceMedium"):
         make((8, 8), preconditioner="multigrid")
     with pytest.raises(ValueError, match=r"at least 1; got 0\.5"):
@@ -286,3 +287,32 @@ def test_a_bad_member_is_flagged_and_leaves_the_others_alone(bad):
     spoiled = nh.effective_tensor(cell, field.at[0, 3, 4].set(bad), throw=False)
     assert np.all(np.isnan(spoiled[0]))
     np.testing.assert_allclose(spoiled[1], nh.effective_tensor(cell, field)[1], rtol=1e-6)
+
+
+@pytest.mark.x64_only
+@pytest.mark.parametrize(
+    ("boundary", "law", "shape"),
+    [
+        (nh.Affine(), "conduction", (8, 8)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (nh.UniformFlux(), "conduction", (8, 8)),
+                (nh.Affine(), "elasticity", (8, 8)),
+                (nh.UniformFlux(), "elasticity", (8, 8)),
+                (nh.Affine(), "conduction", (4, 4, 4)),
+                (nh.UniformFlux(), "elasticity", (4, 4, 4)),
+            )
+        ),
+    ],
+)
+def test_other_boundary_conditions_have_multigrid_too(boundary, law, shape):
+    """It was refused there: the tensors and correctors of the reference medium, in a fraction of its iterations."""
+    field = random_field(law, shape, 1000.0, (1,))
+    found, expected = (
+        nh.solve_cell(nh.CellProblem(nh.Grid(shape), LAWS[law], boundary, preconditioner=p, tolerance=1e-9), field)
+        for p in (nh.Multigrid(contrast=1.0), nh.ReferenceMedium())
+    )
+    np.testing.assert_allclose(found.effective, expected.effective, atol=2e-9 * np.max(expected.effective))
+    np.testing.assert_allclose(found.corrector, expected.corrector, atol=3e-3 * np.max(expected.corrector))
+    assert np.max(found.stats["iterations"]) < 0.6 * np.max(expected.stats["iterations"])

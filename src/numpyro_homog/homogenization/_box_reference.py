@@ -22,6 +22,7 @@ class BoxReference(NamedTuple):
         inverse: inverse eigenvalues, shape (modes_1, ..., modes_d), zero for constants.
         gradients: functionals of the mean gradient that must vanish, shape (d, *nodes), or None.
         least: lower bound of the eigenvalues of reference media I + ratio J relative to this Laplacian.
+        is_medium: whether the Laplacian is that of the medium I itself.
 
     References:
         Lynch, Rice and Thomas, Numer. Math. 6 (1964), for the tensor products.
@@ -31,6 +32,7 @@ class BoxReference(NamedTuple):
     inverse: np.ndarray
     gradients: np.ndarray | None
     least: float
+    is_medium: bool
 
     def preconditioner(self, ratio: Float[Array, "batch"]) -> Callable[[Array], Array]:
         """The inverse as a function of residuals (batch, loads, components, *nodes)."""
@@ -94,7 +96,7 @@ def box_reference(grid: Grid, *, clamped: bool, symmetric: bool) -> BoxReference
     inverse = (2.0 if symmetric else 1.0) / values
     vectors = tuple(matrix for _, matrix in solved)
     if clamped:
-        return BoxReference(vectors, inverse, None, 1.0)
+        return BoxReference(vectors, inverse, None, 1.0, not symmetric)
     gradients = []
     for axis in range(grid.ndim):
         functional = np.ones(())
@@ -103,7 +105,8 @@ def box_reference(grid: Grid, *, clamped: bool, symmetric: bool) -> BoxReference
             ends[[0, -1]] = -1.0, 1.0
             functional = np.multiply.outer(functional, ends if other == axis else mass.sum(axis=1))
         gradients.append(functional / math.prod(grid.lengths))
-    return BoxReference(vectors, inverse, np.array(gradients), korn_factor(grid.lengths) if symmetric else 1.0)
+    least = korn_factor(grid.lengths) if symmetric else 1.0
+    return BoxReference(vectors, inverse, np.array(gradients), least, not symmetric)
 
 
 def korn_factor(lengths: tuple[float, ...]) -> float:

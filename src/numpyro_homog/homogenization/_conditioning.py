@@ -6,7 +6,7 @@ import math
 import equinox as eqx
 
 from ..grids import Grid
-from ._boundary import AbstractBoundary, Periodic
+from ._boundary import AbstractBoundary, Affine, Periodic, UniformFlux
 from ._law import AbstractLaw
 from ._multigrid import GridCycle, coarser_shapes, grid_cycle
 from ._tensor_fields import Geometry
@@ -24,7 +24,7 @@ class AbstractPreconditioner(eqx.Module):
         """Raise ValueError if there is none for such a cell."""
 
     @abc.abstractmethod
-    def cycle(self, grid: Geometry, law: AbstractLaw, bases: tuple) -> GridCycle | None:
+    def cycle(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> GridCycle | None:
         """What takes the place of the reference medium above `contrast`, or None."""
 
     @property
@@ -42,7 +42,7 @@ class ReferenceMedium(AbstractPreconditioner):
     def check(self, grid, law, boundary):
         """It exists for all cells."""
 
-    def cycle(self, grid, law, bases):
+    def cycle(self, grid, law, boundary, bases):
         """None."""
         return None
 
@@ -55,17 +55,18 @@ class ReferenceMedium(AbstractPreconditioner):
 class Multigrid(AbstractPreconditioner):
     """Preconditioning by coarser grids that know the coefficients: for high contrast.
 
-    For periodic voxel grids. Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of
-    five phases, tolerance 1e-4: conduction 6 at contrast 1e3 and 8 at 1e4, elasticity 11 and 18); each costs one
-    to three of `ReferenceMedium()`. The error is certified by a complementary energy, which costs some iterations
-    more. Members of a batch with low contrast go by the reference medium. Programs take longer to compile.
+    For voxel grids. Iterations do not depend on the mesh and grow slowly with the contrast (64 x 64 voxels of five
+    phases, periodic, tolerance 1e-4: conduction 6 at contrast 1e3 and 8 at 1e4, elasticity 11 and 18); each costs one
+    to three of `ReferenceMedium()`. The error is certified by a complementary energy, which costs some iterations more;
+    in elasticity with `Affine()` and `UniformFlux()` by the least coefficient, which costs more of them. Members of a
+    batch with low contrast go by the reference medium. Programs take longer to compile.
 
     Attributes:
         contrast: where it takes over from the reference medium.
 
     Raises:
-        ValueError: at construction, if `contrast` is no number >= 1; with `CellProblem`, for meshes, other boundary
-            conditions than `Periodic()`, and grids that cannot be halved down to few voxels.
+        ValueError: at construction, if `contrast` is no number >= 1; with `CellProblem`, for meshes, boundary
+            conditions of one's own, and grids that cannot be halved down to few voxels.
 
     Example:
         >>> cell = CellProblem(Grid((64, 64)), Conductivity(), Periodic(), preconditioner=Multigrid())
@@ -78,14 +79,14 @@ class Multigrid(AbstractPreconditioner):
             raise ValueError(f"contrast is greatest over least coefficient, at least 1; got {self.contrast}.")
 
     def check(self, grid, law, boundary):
-        """Voxels, periodic, and an even number of them."""
-        if not isinstance(grid, Grid) or not isinstance(boundary, Periodic):
+        """Voxels that can be halved."""
+        if not isinstance(grid, Grid) or not isinstance(boundary, Periodic | Affine | UniformFlux):
             raise ValueError(
-                f"Multigrid() needs a Grid and Periodic(); got {type(grid).__name__} and {type(boundary).__name__}."
-                " Leave it out there: ReferenceMedium() is the default."
+                f"Multigrid() needs a Grid, and Periodic(), Affine() or UniformFlux(); got {type(grid).__name__} and"
+                f" {type(boundary).__name__}. Leave it out there: ReferenceMedium() is the default."
             )
         coarser_shapes(grid, law)
 
-    def cycle(self, grid, law, bases):
+    def cycle(self, grid, law, boundary, bases):
         """The cycle on the grid."""
-        return grid_cycle(grid, law, bases)
+        return grid_cycle(grid, law, boundary, bases)

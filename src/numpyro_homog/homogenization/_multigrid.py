@@ -11,6 +11,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..grids import Grid
+from ._boundary import AbstractBoundary, Affine
+from ._box_reference import BoxReference
+from ._cycle_spaces import inner_nodes, inverse_root, node_shares, null_fields, of_zero_gradient
 from ._law import AbstractLaw
 from ._operator import VoxelOperator, pad_coefficients, shifted, voxel_operator
 
@@ -23,7 +26,7 @@ _MANY_VALUES = 6
 
 
 class GridCycle(NamedTuple):
-    """One V-cycle on periodic grids, each with the mean coefficients of the voxels it joins.
+    """One V-cycle of grids, each with the mean coefficients of the voxels it joins.
 
     Before and after each coarser grid stand Jacobi iterations in which the sum of moduli of a row takes the place of
     its diagonal entry, relaxed by the roots of a Chebyshev polynomial. The stiffness is at most the diagonal matrix of
@@ -33,6 +36,10 @@ class GridCycle(NamedTuple):
     Attributes:
         operators: the stiffness on each grid, finest first.
         shapes: number of voxels along each axis of each grid.
+        clamped: unknowns vanish at the faces, whose nodes are the first along each axis.
+        gradients: functionals of the mean gradient that must vanish where faces are free, with one node more than
+            voxels along each axis: shape (d, *nodes); None elsewhere.
+        null: unknowns without energy on the coarsest grid, shape (components * nodes, count).
 
     References:
         Baker, Falgout, Kolev and Yang, SIAM J. Sci. Comput. 33 (2011) 2864, for the sums of moduli and the polynomial;
@@ -41,16 +48,22 @@ class GridCycle(NamedTuple):
 
     operators: tuple[VoxelOperator, ...]
     shapes: tuple[tuple[int, ...], ...]
+    clamped: bool
+    gradients: np.ndarray | None
+    null: np.ndarray
 
     def preconditioner(self, values: Float[Array, "batch c *grid"]) -> Callable[[Array], Array]:
-        """The cycle for coefficients, as a function of residuals (batch, loads, components, *grid) of zero mean."""
-        ndim = len(self.shapes[0])
+        """The cycle for coefficients, as a function of residuals (batch, loads, components, *nodes) of zero mean."""
+        free = self.gradients is not None
+        nodes = [tuple(n + free for n in shape) for shape in self.shapes]
         halos, steps = [], []
-        for operator, shape in zip(self.operators, self.shapes, strict=True):
+        for operator, shape, points in zip(self.operators, self.shapes, nodes, strict=True):
             values = _join(values, shape)
-            halos.append(pad_coefficients(values))
-            steps.append(1 / _moduli(operator, halos[-1], shape))
-        solve = _direct(self.operators[-1], halos[-1], self.shapes[-1])
+            # A layer without stiffness parts faces that share no nodes.
+            halos.append(pad_coefficients(jnp.pad(values, [(0, 0), (0, 0), *[(0, int(free))] * len(shape)])))
+            step = 1 / _moduli(operator, halos[-1], points)
+            steps.append(step * inner_nodes(points, values.dtype) if self.clamped else step)
+        solve = _direct(self.operators[-1], halos[-1], nodes[-1], self.null, clamped=self.clamped)
 
         def cycle(level, residual):
             if level == len(self.shapes) - 1:
@@ -64,14 +77,19 @@ class GridCycle(NamedTuple):
 
             solution = _repeat(smooth, float(weights[0]) * step * residual, weights[1:])
             left = residual - operator.apply(halo, solution)
-            solution = solution + _interpolate(cycle(level + 1, _restrict(left, halved)), halved)
+            solution = solution + _interpolate(cycle(level + 1, _restrict(left, halved, free)), halved, free)
             return _repeat(smooth, solution, weights[::-1])
+
+        if self.clamped:
+            return functools.partial(cycle, 0)
+        shares = jnp.asarray(node_shares(self.shapes[0], nodes[0]), values.dtype)
 
         def invert(residual):
             solution = cycle(0, residual)
-            return solution - jnp.mean(solution, axis=tuple(range(3, 3 + ndim)), keepdims=True)
+            return solution - jnp.sum(shares * solution, axis=tuple(range(3, solution.ndim)), keepdims=True)
 
-        return invert
+        num = self.operators[0].matrices.shape[2]
+        return of_zero_gradient(invert, jnp.asarray(self.gradients, values.dtype), len(values), num) if free else invert
 
 
 def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
@@ -95,12 +113,15 @@ def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
 
 
 @functools.lru_cache(maxsize=64)
-def grid_cycle(grid: Grid, law: AbstractLaw, bases: tuple) -> GridCycle:
-    """The cycle of a periodic grid; raises ValueError as `coarser_shapes`."""
-    shapes = coarser_shapes(grid, law)
-    return GridCycle(
-        tuple(voxel_operator(Grid(shape, lengths=grid.lengths), law, bases) for shape in shapes), tuple(shapes)
-    )
+def grid_cycle(grid: Grid, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> GridCycle:
+    """The cycle of a grid; raises ValueError as `coarser_shapes`."""
+    shapes, clamped = coarser_shapes(grid, law), isinstance(boundary, Affine)
+    grids = [Grid(shape, lengths=grid.lengths) for shape in shapes]
+    reference = boundary.reference(grid, law)
+    gradients = reference.gradients if isinstance(reference, BoxReference) else None
+    null = null_fields(grids[-1], law, boundary.free)
+    operators = tuple(voxel_operator(coarser, law, bases) for coarser in grids)
+    return GridCycle(operators, tuple(shapes), clamped, gradients, null[:, :0] if clamped else null)
 
 
 def _relaxations(num):
@@ -154,20 +175,25 @@ def _moduli_of(weights, values):
     return sum(float(count) * part for count, part in zip(counts, moduli, strict=True) if part is not None)
 
 
-def _direct(operator, halo, shape):
-    """Inverse on residuals of zero mean, by a dense factorisation."""
+def _direct(operator, halo, shape, null, *, clamped):
+    """Inverse on residuals that do no work on the unknowns `null` without energy, by a dense factorisation."""
     num_components = operator.matrices.shape[2]
     size = num_components * math.prod(shape)
     unit = jnp.eye(size, dtype=halo.dtype).reshape(1, size, num_components, *shape)
     matrix = operator.apply(halo, jnp.broadcast_to(unit, (len(halo), *unit.shape[1:]))).reshape(-1, size, size)
     scale = 1 / jnp.sqrt(jnp.diagonal(matrix, axis1=1, axis2=2))
-    constants = np.repeat(np.eye(num_components), size // num_components, axis=0)
-    null = constants.astype(halo.dtype)[None] / scale[:, :, None]
+    if clamped:
+        inner = jnp.broadcast_to(inner_nodes(shape, halo.dtype), (1, 1, num_components, *shape)).reshape(1, size)
+        held = (1 - inner) / scale**2  # their rows are diagonal
+        matrix = matrix * inner[:, :, None] * inner[:, None, :]
+        matrix = matrix + held[:, :, None] * jnp.eye(size, dtype=halo.dtype)[None]
+    null = jnp.asarray(null, halo.dtype)[None] / scale[:, :, None]
     null = null / jnp.linalg.norm(null, axis=1, keepdims=True)
     outer = jnp.matmul(null, jnp.swapaxes(null, 1, 2), precision=lax.Precision.HIGHEST)
-    root = _inverse_root(scale[:, :, None] * matrix * scale[:, None, :] + outer)
+    root = inverse_root(scale[:, :, None] * matrix * scale[:, None, :] + outer)
     identity = jnp.broadcast_to(jnp.eye(size, dtype=halo.dtype), matrix.shape)
     root = jnp.where(jnp.all(jnp.isfinite(root), axis=(1, 2), keepdims=True), root, identity) * scale[:, None, :]
+    root = root * inner[:, None, :] if clamped else root
 
     def solve(residual):
         flat = residual.reshape(*residual.shape[:2], size)
@@ -178,28 +204,7 @@ def _direct(operator, halo, shape):
     return solve
 
 
-def _inverse_root(matrix):
-    """Inverse of the lower Cholesky factor of positive definite matrices (batch, size, size).
-
-    By elimination, step by step: LAPACK's routines wait for threads of the pool that they occupy, and programs that
-    run at the same time then wait for one another forever (jaxlib 0.10).
-    """
-    size = matrix.shape[-1]
-    rows = jnp.arange(size)
-
-    def eliminate(k, state):
-        matrix, root = state
-        pivot = lax.dynamic_index_in_dim(matrix, k, axis=1)
-        factor = jnp.where(rows > k, pivot / lax.dynamic_slice_in_dim(pivot, k, 1, axis=2), 0)
-        factor = jnp.swapaxes(factor, 1, 2)
-        return matrix - factor * pivot, root - factor * lax.dynamic_index_in_dim(root, k, axis=1)
-
-    identity = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
-    upper, root = lax.fori_loop(0, size, eliminate, (matrix, identity))
-    return root / jnp.sqrt(jnp.diagonal(upper, axis1=1, axis2=2))[:, :, None]
-
-
-def _restrict(residual, halved):
+def _restrict(residual, halved, free):
     """Transpose of `_interpolate`.
 
     The neighbours come from a copy, so that the compiler does not compute the residual anew for each of them.
@@ -207,7 +212,8 @@ def _restrict(residual, halved):
     axes = [axis for axis, half in enumerate(halved, 3) if half]
     for axis in axes:
         last = lax.slice_in_dim(residual, residual.shape[axis] - 1, residual.shape[axis], axis=axis)
-        residual = lax.concatenate([last, residual], axis)
+        ends = [jnp.zeros_like(last)] * 2 if free else [last]
+        residual = lax.concatenate([ends[0], residual, *ends[1:]], axis)
     for axis in axes:
         end = residual.shape[axis]
         low, own, high = (lax.slice_in_dim(residual, i, end - 2 + i, 2, axis) for i in range(3))
@@ -215,11 +221,12 @@ def _restrict(residual, halved):
     return residual
 
 
-def _interpolate(unknown, halved):
+def _interpolate(unknown, halved, free):
     """Multilinear interpolation: every second node is one of the coarser grid."""
     for axis, half in enumerate(halved, 3):
         if half:
             between = 0.5 * (unknown + jnp.roll(unknown, -1, axis))
             pairs = jnp.stack([unknown, between], axis=axis + 1)
             unknown = pairs.reshape(*unknown.shape[:axis], -1, *unknown.shape[axis + 1 :])
+            unknown = lax.slice_in_dim(unknown, 0, unknown.shape[axis] - free, axis=axis)
     return unknown

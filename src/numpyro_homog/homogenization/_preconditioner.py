@@ -57,6 +57,11 @@ class FourierReference(NamedTuple):
     paired: bool
     least: float = 1.0
 
+    @property
+    def is_medium(self) -> bool:
+        """Whether what it inverts is the stiffness of the reference medium itself."""
+        return True
+
     def preconditioner(self, ratio: Float[Array, "batch"]) -> Callable[[Array], Array]:
         """The inverse as a function of residuals (batch, loads, components, *grid)."""
         inverse = self.modes.inverse(ratio, half=not self.paired)

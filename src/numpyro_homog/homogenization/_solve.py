@@ -247,11 +247,12 @@ def _precondition(problem, coefficients, values, prepared, contrast, allowance, 
 
     def with_cycle():
         opposite = complementary_values(coefficients, values, problem.law.reference_mode(problem.geometry.ndim))
-        dual = None if opposite is None else functools.partial(space.apply, space.prepare(opposite))
+        known = opposite is not None and space.inverse.is_medium
+        dual = functools.partial(space.apply, space.prepare(opposite)) if known else None
         certificate = reference._replace(complementary=dual)
         return run_with(cycle.preconditioner(values), certificate, certificate)
 
-    cycle = problem.preconditioner.cycle(problem.geometry, problem.law, problem.bases)
+    cycle = problem.preconditioner.cycle(problem.geometry, problem.law, problem.boundary, problem.bases)
     if cycle is None:
         return with_reference()
     return lax.cond(jnp.max(contrast) > problem.preconditioner.contrast, with_cycle, with_reference)
