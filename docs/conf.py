@@ -9,7 +9,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for pictures and script_reader
@@ -125,8 +127,11 @@ def list_the_modules(app, docname, source):
 
 
 def visit_math(self, node):
-    """LaTeX as MathML, which docutils can make."""
-    self.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+    """LaTeX as MathML, which docutils can make of the usual commands."""
+    try:
+        self.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+    except MathError as error:
+        logging.getLogger(__name__).warning("%s", error, location=node)
     raise nodes.SkipNode
 
 
