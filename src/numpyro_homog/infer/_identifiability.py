@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._keys import single_key
+from ..clouds import checked_fraction, without_failed
 from ..divergences import AbstractLeastSquaresDivergence
 from ..population import Population
 from ._identifiability_report import Identifiability, split_by_name
@@ -32,6 +33,7 @@ def identifiability(
     plate: str | None = None,
     chunk_size: int | None = None,
     score: Sequence[str] = (),
+    max_failed: float = 0.0,
     **kwargs: Any,
 ) -> Identifiability:
     """What measurements of `keys` would tell about the parameters, if `params` were the truth.
@@ -56,6 +58,7 @@ def identifiability(
         plate: name of the specimen plate, if not the innermost one of the compared sites.
         chunk_size: number of specimens simulated at a time; see `Population`.
         score: simulated sites whose parameters act by the score; see `MinimumDistance`.
+        max_failed: fraction of the specimens of a population that may fail and are then left out.
         **kwargs: keyword arguments of the model, the size of its plate among them.
 
     Returns:
@@ -88,10 +91,12 @@ def identifiability(
     simulate = jax.jit(population.simulate)
 
     keys_of = [jax.random.split(key, 3) for key in jax.random.split(rng_key, int(num_populations))]
-    data = [{name: np.asarray(x) for name, x in simulate(params, key).items()} for key, _, _ in keys_of]
+    drawn = [without_failed(simulate(params, key), checked_fraction(max_failed))[0] for key, _, _ in keys_of]
+    data = [{name: np.asarray(x) for name, x in values.items()} for values in drawn]
     if not all(np.isfinite(x).all() for values in data for x in values.values()):
         raise RuntimeError(_NOT_FINITE)
-    estimator = MinimumDistance(model, data[0], divergence, plate=plate, chunk_size=chunk_size, score=score)
+    options: dict[str, Any] = {"plate": plate, "chunk_size": chunk_size, "score": score, "max_failed": max_failed}
+    estimator = MinimumDistance(model, data[0], divergence, **options)
     problem = estimator._problem(args, kwargs)
     measured = [problem.scale.cloud(values) for values in data]
     size = population.num_specimens
@@ -106,7 +111,8 @@ def identifiability(
 _NOT_FINITE = (
     "A simulated value or its derivative at these parameters is not finite: a cell that cannot be solved (zero or"
     " negative coefficients, extreme contrast) or a transform that overflows. Population(model, keys, ...).simulate("
-    "params, rng_key, throw=True) shows the reason."
+    "params, rng_key, throw=True) shows the reason. If few fail,"
+    " max_failed=0.01 leaves them out."
 )
 
 

@@ -106,7 +106,7 @@ class Search:
             if best and (self._is_plausible(number, best, previous) or self._is_hopeless(best)):
                 break
         if best is None:
-            raise RuntimeError(_advice(self._problem, np.array([end.position for end in self._ends])))
+            raise RuntimeError(_advice(self._problem, self._ends, self._part))
         if best.status == ABANDONED:
             # Nothing better came of the other rounds: it goes on to its end.
             self._driver.progress.expect(1)
@@ -262,12 +262,14 @@ def _screening_size(problem, settings):
     return whole if 2 * size > whole else size
 
 
-def _advice(problem, starts):
-    values = "; ".join(f"{name} = {value}" for name, value in problem.constrain(starts[0]).items())
+def _advice(problem, ends, level):
+    position, failed = level.first_failure or (ends[0].position, np.arange(level.num_specimens))
+    values = "; ".join(f"{name} = {value}" for name, value in problem.constrain(position).items())
     return (
-        f"All {len(starts)} starts failed: at each of them a simulated value or its derivative is not finite. Likely"
+        f"All {len(ends)} starts failed: at each of them a simulated value or its derivative is not finite. Likely"
         " causes: a prior that reaches values where the cells cannot be solved (zero or negative conductivities,"
         " extreme contrast), a transform that overflows, or data in other units than the model. Simulate one point with"
         " `Population(model, keys, ...).simulate(params, rng_key, throw=True)` to see the reason, or narrow the prior."
-        f" The first start was {values}."
+        f" The first time {len(failed)} of {level.num_specimens} specimens failed, {failed[:5].tolist()} among them, at"
+        f" {values}. If they are few, `MinimumDistance(..., max_failed=0.01)` leaves so many of a hundred out."
     )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._workers import num_workers
+from ..clouds import without_failed
 from ._levenberg_marquardt import Evaluation
 from ._problem import Problem, Simulated
 
@@ -37,6 +38,7 @@ class LeastSquares:
 
     Attributes:
         medians: median of each component of the cloud, shape (p,), at each position that was evaluated.
+        first_failure: where specimens first had a value or derivative that is not finite, and which.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class LeastSquares:
         if num_data is not None and num_data < problem.num_data:
             rows = jax.random.choice(divergence_key, problem.num_data, (num_data,), replace=False)
             self._data = problem.data._replace(cloud=problem.data.cloud[rows])
-        self._best: tuple[float, np.ndarray, Any] = (np.inf, np.zeros(0), None)
+        self._best: tuple[float, np.ndarray, Any, Any] = (np.inf, np.zeros(0), None, None)
         self._num_threads = 0
         self.medians: list[np.ndarray] = []
+        self.first_failure: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def can_hold(self) -> bool:
@@ -76,16 +79,16 @@ class LeastSquares:
         """
         problem, (simulation_key, divergence_key) = self.problem, self._keys
         keys = (simulation_key if number is None else jax.random.fold_in(simulation_key, number), divergence_key)
-        base = self._simulate(position, keys[0])
+        base, rows = self._draw(position, keys[0])
         problem.costs.add(self.num_specimens)
 
-        def linearize(vector, position, base, keys, data):
-            scores, weights = (part[: self.num_specimens] for part in problem.reweigh(vector, position, keys[0]))
+        def linearize(vector, position, base, rows, keys, data):
+            scores, weights = (part[rows] for part in problem.reweigh(vector, position, keys[0]))
             cloud, tangents = problem.extrapolate(vector, position, base)
             return problem.linearize(Simulated(cloud, tangents, scores), keys[1], data.cloud, log_weights=weights)
 
         def model(vector):
-            arguments = (jnp.asarray(vector), jnp.asarray(position), base, keys, self._data)
+            arguments = (jnp.asarray(vector), jnp.asarray(position), base, rows, keys, self._data)
             found = problem.call("held", linearize, *arguments)
             return Evaluation(*(np.asarray(part, float) for part in found))
 
@@ -98,20 +101,20 @@ class LeastSquares:
 
     def __call__(self, position: np.ndarray) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
-        simulated = self._simulate(position)
+        simulated, rows = self._draw(position)
         linearization = self.problem.call("linearize", self._linearize, simulated, self._keys[1], self._data)
         self.problem.costs.add(self.num_specimens)
         self.medians.append(np.median(np.asarray(simulated.cloud), axis=0))
         evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
         # The best point stays on the device: it is where the fit ends, and where `look` is asked for.
         if evaluation.value < self._best[0]:
-            self._best = (float(evaluation.value), position, simulated)
+            self._best = (float(evaluation.value), position, simulated, rows)
         return evaluation
 
     def simulated(self, position: np.ndarray) -> Simulated:
         """The specimens at a position; those of the best position so far are kept."""
         if not np.array_equal(self._best[1], position):
-            self._best = (np.inf, np.zeros(0), None)
+            self._best = (np.inf, np.zeros(0), None, None)
             self(position)
         return self._best[2]
 
@@ -131,8 +134,17 @@ class LeastSquares:
             num_fresh -= size
         return look(self.problem, parts, self._keys[1], self._data.cloud)
 
+    def left_out(self, position: np.ndarray) -> np.ndarray:
+        """Which specimens are left out at a position, because they fail."""
+        self.simulated(position)
+        return np.flatnonzero(np.asarray(self._best[3]) != np.arange(self.num_specimens))
+
     def _simulate(self, position, simulation_key=None, num_specimens=None):
-        """`Simulated` specimens, chunk by chunk on all cores.
+        """`Simulated` specimens, without the failed ones if they are few."""
+        return self._draw(position, simulation_key, num_specimens)[0]
+
+    def _draw(self, position, simulation_key=None, num_specimens=None):
+        """`Simulated` specimens, chunk by chunk on all cores, and the row of each; failed ones have that of another.
 
         One program serves all chunks and all parts of the population. Nothing but the cloud and its derivative is as
         large as the population.
@@ -152,7 +164,13 @@ class LeastSquares:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        return jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)[:size]), *parts)
+        whole = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:size], *parts)
+        good = np.all([np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(whole)], axis=0)
+        if not good.all() and self.first_failure is None:
+            self.first_failure = (position, np.flatnonzero(~good))
+        if not good.all() and problem.max_failed:
+            return without_failed(jax.tree.map(jnp.asarray, whole), problem.max_failed)
+        return jax.tree.map(jnp.asarray, whole), jnp.arange(size)
 
     def _linearize(self, simulated, divergence_key, data):
         return self.problem.linearize(simulated, divergence_key, data.cloud)

@@ -13,7 +13,7 @@ from .._compat import has_handlers
 from .._keys import single_key
 from .._pickling import ByValue
 from .._results import RESULTS
-from ..clouds import CloudScale
+from ..clouds import CloudScale, checked_fraction
 from ..divergences import AbstractDivergence
 from ..population import Population
 from ._arguments import checked_optimizer, refuse_outer_values, same_arguments
@@ -60,6 +60,9 @@ class MinimumDistance:
         chunk_size: number of specimens simulated at a time; see `Population`.
         score: names of simulated sites whose parameters act by the score of their density, although the draw has a
             path derivative. Where there is no path, as through a discrete label, the score is used unasked.
+        max_failed: fraction of the simulated specimens that may fail (a cell that cannot be solved): they are left out
+            and told in `stats["failed"]`, and the estimate is that of the law of the others. Where more fail, as by
+            default where one does, the parameters are refused as a point of the search.
 
     Raises:
         ValueError: at construction, if the data are unusable (one specimen, identical ones, not finite; see
@@ -83,11 +86,13 @@ class MinimumDistance:
         plate: str | None = None,
         chunk_size: int | None = None,
         score: Sequence[str] = (),
+        max_failed: float = 0.0,
     ):
         self.model, self.divergence = model, divergence
         self.optimizer = checked_optimizer(divergence, optimizer, num_steps, batch_size)
         self.num_steps, self.batch_size = num_steps, batch_size
         self.plate, self.chunk_size, self.score = plate, chunk_size, tuple(score)
+        self.max_failed = checked_fraction(max_failed)
         self.scale = CloudScale(data)
         self._data = {key: np.asarray(value) for key, value in data.items()}
         # The last problem and the arguments it was made for; estimators for other data share it.
@@ -217,7 +222,7 @@ class MinimumDistance:
         self.scale.check_model(population.compared, population.effective, population.num_specimens)
         refuse_outer_values(population)
         require_derivatives(population, self.divergence)
-        problem = Problem(population, self.scale, self.divergence)
+        problem = Problem(population, self.scale, self.divergence, self.max_failed)
         # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
         self._cache[:] = [] if has_handlers() else [(args, kwargs, problem)]
         return problem
@@ -246,6 +251,7 @@ class MinimumDistance:
             result = RESULTS.misfit
             simulated = outcome.level.simulated(best.position)
             evidence += reasons_of_misfit(self.scale.names, np.asarray(problem.data.cloud), np.asarray(simulated.cloud))
+        num_failed = outcome.level.left_out(best.position).size if outcome.level is not None and self.max_failed else 0
         losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
         for row, values in zip(losses, outcome.losses, strict=True):
             row[: len(values)] = values
@@ -271,6 +277,7 @@ class MinimumDistance:
                 "num_data": num_data,
                 "num_simulated": num_simulated,
                 "num_populations": int(best.num_populations),
+                "failed": num_failed,
             },
             data=self._data,
             prior=prior,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..clouds import CloudScale
+from ..clouds import CloudScale, without_failed
 from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence, Linearization
 from ..population import Population
 from ._costs import Costs
@@ -39,9 +39,13 @@ class Problem:
         population: what is simulated.
         scale: what the clouds are measured in.
         divergence: what is minimised.
+        max_failed: largest fraction of simulated specimens that is left out where they fail.
     """
 
-    def __init__(self, population: Population, scale: CloudScale, divergence: AbstractDivergence):
+    def __init__(
+        self, population: Population, scale: CloudScale, divergence: AbstractDivergence, max_failed: float = 0.0
+    ):
+        self.max_failed = max_failed
         self.population, self.scale, self.divergence = population, scale, divergence
         self.run_scale = scale
         self.data = Data(scale.data_cloud(), jnp.ones(len(scale.scales), scale.data_cloud().dtype))
@@ -75,7 +79,8 @@ class Problem:
     def cloud(self, vector: jax.Array, rng_key: jax.Array, num_specimens: int, data: "Data") -> jax.Array:
         """Cloud of the first specimens at an unconstrained vector, shape (num_specimens, p); traceable."""
         population = self.population.resize(num_specimens)
-        return self.scale.cloud(population.simulate(population.from_vector(vector), rng_key)) * data.rescale
+        cloud = self.scale.cloud(population.simulate(population.from_vector(vector), rng_key)) * data.rescale
+        return without_failed(cloud, self.max_failed)[0]
 
     def simulate_chunk(self, vector: jax.Array, rng_key: jax.Array, number: jax.Array, data: "Data") -> "Simulated":
         """One chunk of the population with its derivatives; traceable, one pass over the cells."""
@@ -172,7 +177,7 @@ class Problem:
         num, chunk = self.population.num_specimens, self.population.chunk_size
         numbers = jnp.arange(math.ceil(num / chunk))
         parts = jax.lax.map(lambda number: self.simulate_chunk(vector, rng_key, number, data), numbers)
-        whole = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num], parts)
+        whole = without_failed(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num], parts), self.max_failed)[0]
         linearization = self.linearize(whole, divergence_key, measured)
         return linearization.value, 2 * linearization.gradient
 

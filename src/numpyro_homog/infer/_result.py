@@ -54,7 +54,8 @@ class MinimumDistanceResult(eqx.Module):
             the clouds differ after a misfit, phases that are exchangeable.
         stats: costs: "iterations" (populations simulated), "solves" (specimens simulated), "seconds",
             "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated" (in a
-            population), "num_populations" (of whose estimates this one is the mean; more than one with scores).
+            population), "failed" (specimens left out at the estimate), "num_populations" (of whose estimates this one
+            is the mean; more than one with scores).
         data: compared site -> measured values.
         prior: draws of the prior in unconstrained space, shape (num_draws, P).
         population: what simulates the specimens of the model. It goes into a pickle with the model's own code, unless a
@@ -166,6 +167,8 @@ class MinimumDistanceResult(eqx.Module):
             f"{stats['solves']} specimens simulated in {stats['seconds']:.1f} s"
             f" ({stats['compile_seconds']:.1f} s of them compiling)",
         ]
+        if stats["failed"]:
+            notes.append(f"{stats['failed']} simulated specimens fail at the estimate and are left out")
         if stats["num_populations"] > 1:
             notes.append(f"mean of the estimates from {stats['num_populations']} independent populations")
         if self.scored:
