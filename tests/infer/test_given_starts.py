@@ -1,12 +1,18 @@
 """Starts that the user gives."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
-from estimator_models import LAMINATE_TRUTH, laminates, measured
+from estimator_models import KAPPA_PRIOR, LAMINATE_TRUTH, laminates, measured
 
+import numpyro_homog as nh
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance
+from numpyro_homog.infer._position import position_of
+from numpyro_homog.population import Population
 
 KEY = jax.random.key(0)
 GIVEN = [{"kappa": np.array([0.7, 3.0]), "shift": 0.1}, {"kappa": np.array([0.8, 4.0]), "shift": 0.2}]
@@ -31,3 +37,21 @@ def test_bad_starts_are_refused():
         estimator.run(KEY, 50, num_starts=1, starts=GIVEN, progress=False)
     with pytest.raises(ValueError, match="outside of the support"):
         estimator.run(KEY, 50, starts=[{"kappa": np.array([3.0, 0.7]), "shift": 0.1}], progress=False)
+
+
+def test_a_start_in_the_wrong_order_is_told_by_its_name_and_not_by_the_model():
+    """Its inverse is no number, and the mixing rule spoke first, of conductivities that are not finite and positive."""
+    cell = nh.CellProblem(nh.Grid((4, 4)), nh.Conductivity(), nh.Periodic())
+
+    def model(num_specimens):
+        kappa = numpyro.sample("kappa", KAPPA_PRIOR)
+        share = numpyro.sample("share", dist.Uniform(0.0, 0.9))
+        with numpyro.plate("specimens", num_specimens):
+            z = numpyro.sample("z", dist.Uniform(0.0, 0.1).expand([4, 4]).to_event(2)) + share
+            nh.homogenize("K_eff", cell, nh.mix(jnp.stack([z, 1 - z], axis=-1), kappa))
+
+    population = Population(model, ["K_eff"], (3,))
+    with pytest.raises(ValueError, match=r"'kappa'\] = \[5. 1.\].*it must be positive and in ascending order"):
+        position_of(population, {"kappa": np.array([5.0, 1.0]), "share": 0.5})
+    with pytest.raises(ValueError, match=r"'share'\] = 1.5.*it must be between 0.0 and 0.9"):
+        position_of(population, {"kappa": np.array([1.0, 5.0]), "share": 1.5})

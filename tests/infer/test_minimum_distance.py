@@ -163,12 +163,12 @@ def test_an_interrupt_leaves_the_checkpoint_and_says_so(laminate_data, tmp_path,
 
     calls = []
 
-    def interrupt(self, description, loss):
+    def interrupt(self, description, loss, num_specimens):
         calls.append(description)
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "update", interrupt)
+    monkeypatch.setattr(Progress, "report", interrupt)
     estimator = MinimumDistance(laminates, laminate_data, SlicedWasserstein(3))
     path = tmp_path / "run.npz"
     with pytest.raises(KeyboardInterrupt, match="resume"):

@@ -189,14 +189,14 @@ def test_a_run_that_was_interrupted_resumes_to_bitwise_the_same(tmp_path, monkey
     estimator = MinimumDistance(mixtures, data, SlicedWasserstein(3), **options)
     whole = estimator.run(KEY, 100, num_starts=1, progress=False)
 
-    def interrupt(self, description, loss):
+    def interrupt(self, description, loss, num_specimens):
         calls.append(description)
         if len(calls) == 3:
             raise KeyboardInterrupt
 
     calls, path = [], tmp_path / "run.npz"
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "update", interrupt)
+        patch.setattr(Progress, "report", interrupt)
         with pytest.raises(KeyboardInterrupt):
             estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)
     resumed = estimator.run(KEY, 100, num_starts=1, progress=False, checkpoint=path)

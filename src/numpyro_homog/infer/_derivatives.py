@@ -55,7 +55,8 @@ def warn_of_few_simulated(population: Population, num_data: int) -> None:
         warnings.warn(
             f"{population.num_specimens} specimens are simulated for {num_data} measured ones, and parameters act by"
             f" the score of {list(population.scored)}: such a fit can end far from the truth, with small standard"
-            f" errors. Simulate at least twice as many as are measured, {2 * num_data}.",
+            f" errors. Give plate '{population.plate}', whose size is an argument of the model, at least twice as many"
+            f" specimens as are measured, {2 * num_data}.",
             UserWarning,
             stacklevel=3,
         )

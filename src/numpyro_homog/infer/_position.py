@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from ..population import Population
@@ -14,14 +15,15 @@ def position_of(population: Population, params: Mapping[str, Any]) -> np.ndarray
     Raises:
         ValueError: if a value is missing, has the wrong shape, or the way back does not lead to it.
     """
-    vector = population.to_vector(params)
-    back = population.from_vector(vector)
+    # Compiled, for a model that sees a wrong value speaks of its own lines, and not of the parameter.
+    vector = jax.jit(population.to_vector)({name: params[name] for name in population.parameters if name in params})
+    back = jax.jit(population.from_vector)(vector)
     for name in population.parameters:
         value = np.asarray(params[name])
         if not np.isfinite(value).all() or not np.allclose(back[name], value, rtol=1e-3, atol=1e-6):
             raise ValueError(
-                f"params['{name}'] = {value} is outside of the support of its prior (positive, ordered, on the simplex,"
-                " ...); pass a value that the model could draw."
+                f"params['{name}'] = {value} is outside of the support of its prior: it must be"
+                f" {population.describe_supports()[name]}. Pass a value that the model could draw."
             )
     return np.asarray(vector)
 

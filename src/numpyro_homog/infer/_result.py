@@ -168,7 +168,7 @@ class MinimumDistanceResult(eqx.Module):
             f" ({stats['compile_seconds']:.1f} s of them compiling)",
         ]
         if stats["failed"]:
-            notes.append(f"{stats['failed']} simulated specimens fail at the estimate and are left out")
+            notes.append(f"left out because they fail: {stats['failed']} simulated specimens")
         if stats["num_populations"] > 1:
             notes.append(f"mean of the estimates from {stats['num_populations']} independent populations")
         if self.scored:

@@ -6,7 +6,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import biject_to, constraints
-from numpyro.distributions.transforms import ComposeTransform, Transform
+from numpyro.distributions.transforms import ComposeTransform, OrderedTransform, Transform
 
 from .._compat import is_masked, unwrap
 
@@ -31,10 +31,29 @@ def unconstrained_log_density(distribution: dist.Distribution, vector: Array) ->
     return jnp.sum(distribution.log_prob(value)) + jnp.sum(transform.log_abs_det_jacobian(vector, value))
 
 
+def describe_support(distribution: dist.Distribution) -> str:
+    """What the values of a distribution must be, in words: "positive and in ascending order"."""
+    inner = unwrap(distribution)
+    support = _of_entries(inner.support)
+    lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    words = ["finite"]
+    if support is constraints.simplex:
+        words = ["positive, with sum one"]
+    elif lower is not None and upper is not None:
+        words = [f"between {lower} and {upper}"]
+    elif lower is not None:
+        words = ["positive" if np.all(np.asarray(lower) == 0) else f"above {lower}"]
+    elif upper is not None:
+        words = [f"below {upper}"]
+    transforms = inner.transforms if isinstance(inner, dist.TransformedDistribution) else []
+    if support is constraints.ordered_vector or any(isinstance(t, OrderedTransform) for t in transforms):
+        words.append("in ascending order")
+    return " and ".join(words)
+
+
 def is_positive(support: constraints.Constraint) -> bool:
     """Whether every entry of every value is positive, or zero at the boundary."""
-    while isinstance(support, type(constraints.independent(constraints.real, 0))):
-        support = support.base_constraint
+    support = _of_entries(support)
     bound = getattr(support, "lower_bound", None)
     return support is constraints.simplex or (bound is not None and bool(np.all(np.asarray(bound) >= 0)))
 
@@ -50,3 +69,9 @@ def _own_bijection(distribution):
     except NotImplementedError:
         return None
     return composed
+
+
+def _of_entries(support):
+    while isinstance(support, type(constraints.independent(constraints.real, 0))):
+        support = support.base_constraint
+    return support

@@ -15,7 +15,7 @@ from numpyro import handlers
 
 from .._keys import single_key
 from .._pickling import ByValue
-from ._bijection import bijection, is_positive
+from ._bijection import bijection, describe_support, is_positive
 from ._checks import check_arguments, checked_values
 from ._chunks import map_chunks
 from ._inspection import inspect_model
@@ -247,8 +247,11 @@ class Population:
     def positive(self) -> frozenset[str]:
         """Names of the parameters whose prior allows no negative value."""
         with jax.ensure_compile_time_eval():
-            priors = self._run_parameters(lambda model: handlers.seed(model, jax.random.key(0)))[1]
-            return frozenset(name for name, prior in priors.items() if is_positive(prior.support))
+            return frozenset(name for name, prior in self._priors().items() if is_positive(prior.support))
+
+    def describe_supports(self) -> dict[str, str]:
+        """What the values of each parameter must be, in words: {"kappa": "positive and in ascending order"}."""
+        return {name: describe_support(prior) for name, prior in self._priors().items()}
 
     def parameter_labels(self) -> list[str]:
         """Name of each entry of the raveled constrained parameters: ["delay[0]", "delay[1]", "noise", ...]."""
@@ -257,6 +260,9 @@ class Population:
             for name, parameter in self.parameters.items()
             for index in np.ndindex(*parameter.shape)
         ]
+
+    def _priors(self):
+        return self._run_parameters(lambda model: handlers.seed(model, jax.random.key(0)))[1]
 
     @functools.cached_property
     def _unravel(self):
