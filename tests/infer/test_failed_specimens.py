@@ -6,7 +6,9 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.infer.util import log_density
 
+import numpyro_homog as nh
 from numpyro_homog.clouds import without_failed
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance, identifiability
@@ -53,6 +55,23 @@ def test_identifiability_leaves_failed_specimens_out_on_request():
         identifiability(normal, {"mean": 1.0}, DIVERGENCE, 200, (7,), **call)
     report = identifiability(normal, {"mean": 1.0}, DIVERGENCE, 200, (7,), **call, max_failed=0.01)
     assert 0.07 < report.standard_errors(100)["mean"] < 0.15
+
+
+def test_a_posterior_leaves_failed_specimens_out_on_request():
+    """Its density was zero everywhere, and no chain could begin."""
+    data = {"z": np.random.default_rng(0).standard_normal(50) + 1}
+
+    def density(mean, max_failed):
+        posterior = nh.generalized_bayes(
+            normal, data, DIVERGENCE, rng_key=KEY, loss_scale=1.0, max_failed=max_failed, chunk_size=100
+        )
+        return log_density(posterior, (100, (7,)), {}, {"mean": mean})[0]
+
+    value, gradient = jax.jit(jax.value_and_grad(density), static_argnums=1)(1.0, 0.01)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient)
+    assert gradient != 0
+    assert jax.jit(density, static_argnums=1)(1.0, 0.0) == -np.inf
 
 
 @pytest.mark.parametrize("max_failed", [-0.1, 1.0, 5, "1 %"])

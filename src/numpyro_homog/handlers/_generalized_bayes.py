@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike
 
 from .._keys import single_key
 from .._pickling import ByValue
-from ..clouds import CloudScale
+from ..clouds import CloudScale, checked_fraction, without_failed
 from ..population import Population, Whitening, hide_specimens
 from ._factor import deferred_factor
 
@@ -27,6 +27,7 @@ def generalized_bayes(
     loss_scale: Any = None,
     plate: str | None = None,
     chunk_size: int | None = None,
+    max_failed: float = 0.0,
 ) -> Callable:
     """Turn a model into a posterior model whose likelihood is a divergence of populations.
 
@@ -56,6 +57,7 @@ def generalized_bayes(
         loss_scale: weight of the divergence, > 0; default: `fit.loss_scale`.
         plate: name of the specimen plate, if not the innermost one of the compared sites.
         chunk_size: number of specimens simulated at a time; see `Population`.
+        max_failed: fraction of the simulated specimens that may fail and are then left out, as in `MinimumDistance`.
 
     Returns:
         A NumPyro model with the arguments of `model`: its sites outside the plate and the factor "divergence". The
@@ -102,7 +104,7 @@ def generalized_bayes(
         )
     whitening = None if fit is None else Whitening(fit, float(loss_scale))
     return GibbsPosterior(
-        model, CloudScale(data), divergence, single_key(rng_key), loss_scale, whitening, plate, chunk_size
+        model, CloudScale(data), divergence, single_key(rng_key), loss_scale, whitening, plate, chunk_size, max_failed
     )
 
 
@@ -118,6 +120,7 @@ class GibbsPosterior:
         whitening: coordinates of the parameters, or None.
         plate: see there.
         chunk_size: see there.
+        max_failed: see there.
     """
 
     def __init__(
@@ -130,10 +133,11 @@ class GibbsPosterior:
         whitening: Whitening | None,
         plate: str | None,
         chunk_size: int | None,
+        max_failed: float,
     ):
         self._model, self._scale, self._divergence = model, scale, divergence
         self._loss_scale, self._whitening = loss_scale, whitening
-        self._plate, self._chunk_size = plate, chunk_size
+        self._plate, self._chunk_size, self._max_failed = plate, chunk_size, checked_fraction(max_failed)
         self._simulation_key, self._divergence_key, self._hidden_key = jax.random.split(rng_key, 3)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -167,6 +171,7 @@ class GibbsPosterior:
 
     def _log_factor(self, population, params):
         cloud = self._scale.cloud(population.simulate(params, self._simulation_key))
+        cloud, _ = without_failed(cloud, self._max_failed)
         # Both branches of a `where` are differentiated: keep NaN out of the divergence.
         is_finite = jnp.all(jnp.isfinite(cloud))
         measured = self._scale.data_cloud()

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..population import Population
+from ..population import Population, describe_support
 
 
 def position_of(population: Population, params: Mapping[str, Any]) -> np.ndarray:
@@ -23,7 +23,7 @@ def position_of(population: Population, params: Mapping[str, Any]) -> np.ndarray
         if not np.isfinite(value).all() or not np.allclose(back[name], value, rtol=1e-3, atol=1e-6):
             raise ValueError(
                 f"params['{name}'] = {value} is outside of the support of its prior: it must be"
-                f" {population.describe_supports()[name]}. Pass a value that the model could draw."
+                f" {describe_support(population.priors()[name])}. Pass a value that the model could draw."
             )
     return np.asarray(vector)
 

@@ -1,8 +1,26 @@
-"""A function of the parameters mapped over the chunks of a plate, with one Jacobian pass for all derivatives."""
+"""Chunks of a plate: their size, and a function mapped over them with one Jacobian pass for all derivatives."""
+
+import math
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+
+_CHUNK_BYTES = 2**19  # of simulated values and fields in a chunk: it and its tangents stay in the cache of a core
+
+
+def checked_chunk_size(chunk_size: int | None, num_specimens: int, bytes_per_specimen: int) -> int:
+    """Number of specimens in a chunk, by default so many that all chunks are about equal and fit into a cache.
+
+    Raises:
+        ValueError: if it is not a positive integer.
+    """
+    if chunk_size is None:
+        most = max(1, min(4096, _CHUNK_BYTES // max(1, bytes_per_specimen)))
+        return math.ceil(num_specimens / math.ceil(num_specimens / most))
+    if int(chunk_size) != chunk_size or chunk_size < 1:
+        raise ValueError(f"chunk_size must be a positive integer; got {chunk_size}.")
+    return int(chunk_size)
 
 
 @eqx.filter_custom_jvp

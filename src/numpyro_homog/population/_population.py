@@ -12,16 +12,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 from numpyro import handlers
+from numpyro.distributions import Distribution
 
 from .._keys import single_key
 from .._pickling import ByValue
-from ._bijection import bijection, describe_support, is_positive
+from ._bijection import bijection, is_positive
 from ._checks import check_arguments, checked_values
-from ._chunks import map_chunks
+from ._chunks import checked_chunk_size, map_chunks
 from ._inspection import inspect_model
 from ._messengers import Chunk, InnerOnly, density_change, hide_specimens
-
-_CHUNK_BYTES = 2**19  # of simulated values and fields in a chunk: it and its tangents stay in the cache of a core
 
 
 class Population:
@@ -99,12 +98,7 @@ class Population:
         self.non_reparametrized, self.scored = ways.non_reparametrized, ways.scored
         self.without_derivative, self.derivatives = ways.without_derivative, ways.derivatives
         self._axes = facts.axes
-        if chunk_size is None:
-            most = max(1, min(4096, _CHUNK_BYTES // max(1, facts.bytes_per_specimen)))
-            chunk_size = math.ceil(self.num_specimens / math.ceil(self.num_specimens / most))
-        if int(chunk_size) != chunk_size or chunk_size < 1:
-            raise ValueError(f"chunk_size must be a positive integer; got {chunk_size}.")
-        self.chunk_size = int(chunk_size)
+        self.chunk_size = checked_chunk_size(chunk_size, self.num_specimens, facts.bytes_per_specimen)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in ("_unravel", "positive")}
@@ -247,11 +241,11 @@ class Population:
     def positive(self) -> frozenset[str]:
         """Names of the parameters whose prior allows no negative value."""
         with jax.ensure_compile_time_eval():
-            return frozenset(name for name, prior in self._priors().items() if is_positive(prior.support))
+            return frozenset(name for name, prior in self.priors().items() if is_positive(prior.support))
 
-    def describe_supports(self) -> dict[str, str]:
-        """What the values of each parameter must be, in words: {"kappa": "positive and in ascending order"}."""
-        return {name: describe_support(prior) for name, prior in self._priors().items()}
+    def priors(self) -> dict[str, Distribution]:
+        """Distributions of the parameters, each at one draw of those before it."""
+        return self._run_parameters(lambda model: handlers.seed(model, jax.random.key(0)))[1]
 
     def parameter_labels(self) -> list[str]:
         """Name of each entry of the raveled constrained parameters: ["delay[0]", "delay[1]", "noise", ...]."""
@@ -260,9 +254,6 @@ class Population:
             for name, parameter in self.parameters.items()
             for index in np.ndindex(*parameter.shape)
         ]
-
-    def _priors(self):
-        return self._run_parameters(lambda model: handlers.seed(model, jax.random.key(0)))[1]
 
     @functools.cached_property
     def _unravel(self):
