@@ -98,7 +98,7 @@ def identifiability(
     options: dict[str, Any] = {"plate": plate, "chunk_size": chunk_size, "score": score, "max_failed": max_failed}
     estimator = MinimumDistance(model, data[0], divergence, **options)
     problem = estimator._problem(args, kwargs)
-    measured = [problem.scale.cloud(values) for values in data]
+    measured = [problem.scale.cloud(values) for values in drawn]
     size = population.num_specimens
     parts = [LeastSquares(problem, size, *own)._simulate(vector) for _, *own in keys_of]
     if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(parts)):
@@ -112,7 +112,7 @@ _NOT_FINITE = (
     "A simulated value or its derivative at these parameters is not finite: a cell that cannot be solved (zero or"
     " negative coefficients, extreme contrast) or a transform that overflows. Population(model, keys, ...).simulate("
     "params, rng_key, throw=True) shows the reason. If few fail,"
-    " max_failed=0.01 leaves them out."
+    " `max_failed=0.01` leaves them out."
 )
 
 
