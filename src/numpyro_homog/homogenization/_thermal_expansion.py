@@ -80,8 +80,10 @@ def thermal_expansion(
     """
     if not isinstance(cell, CellProblem) or not isinstance(cell.law, LinearElasticity):
         raise TypeError(f"thermal_expansion expects a CellProblem with LinearElasticity; got {cell!r}.")
+    expansion = jnp.asarray(expansion)
+    jax.eval_shape(lambda: _expansion_of_voxels(cell, field, expansion)[0])  # before anything is solved
     solution = solve_cell(cell, field, throw=throw)
-    return ThermalExpansion(solution.effective, *_levin(cell, field, jnp.asarray(expansion), solution))
+    return ThermalExpansion(solution.effective, *_levin(cell, field, expansion, solution))
 
 
 @jax.jit
