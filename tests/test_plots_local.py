@@ -163,6 +163,7 @@ def test_stresses_of_a_pull_with_units():
         assert ax.get_xlabel() == "$x_1$ [mm]"
 
 
+@pytest.mark.slow
 def test_the_invariant_is_what_the_field_tells():
     cell, field, solution = elastic(PLANE)
     last = panels(plot_stresses(cell, field, solution))[-1].images[0].get_array().T
