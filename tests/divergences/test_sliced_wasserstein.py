@@ -203,12 +203,12 @@ def test_wrong_numbers_of_projections_are_refused(num):
 def test_influences_hold_little_of_the_scatter_of_tangents():
     """Points of a shifted law: the influence is the point itself, whatever single tangents are, up to their mean error.
 
-    The mean of ten tangents scatters by 1.3; summed over the gaps of 400 points that is .02 of the variance of points.
-    Taken from one specimen at each gap it would be ten times as much.
+    The mean of ten tangents scatters by 1.3; summed over the gaps of 400 points that makes .010 of the variance of the
+    points. Taken from one specimen at each gap it makes .059.
     """
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((4000, 1)), rng.standard_normal((400, 1))
     tangents = 1 + 4 * rng.standard_normal((4000, 1, 1))
     influence = SlicedWasserstein().influence(*map(jnp.asarray, (x, tangents, y)), rng_key=jax.random.key(0))
     rest = influence[:, 0] - (y[:, 0] - y.mean())
-    assert float(jnp.mean(rest**2)) < 0.05
+    assert float(jnp.mean(rest**2)) < 0.03
