@@ -100,3 +100,21 @@ def test_laminates_of_contrast_1000_in_this_precision(eps):
     tensor = nh.effective_tensor(make_cell((N, N), tolerance=max(1e-12, eps)), jnp.broadcast_to(k[:, None], (N, N)))
     expected = np.diag([1 / np.mean(1 / np.asarray(k, float)), np.mean(np.asarray(k, float))])
     np.testing.assert_allclose(np.diagonal(tensor), np.diagonal(expected), rtol=max(1e-10, 20 * eps))
+
+
+@pytest.mark.x64_only
+@pytest.mark.parametrize("contrast", [1.0, 10.0, 1000.0])
+@pytest.mark.parametrize("kind", ["scalars", *(pytest.param(k, marks=pytest.mark.slow) for k in ("tensors", "lame"))])
+def test_the_certified_error_includes_rounding(kind, contrast):
+    """A constant field had an error of zero, and came out above the arithmetic mean."""
+    n = 24
+    single = 0.7 * voronoi_field(0, (n, n), (1.0, np.sqrt(contrast), contrast), (2,)).astype(jnp.float32)
+    law = nh.LinearElasticity() if kind == "lame" else nh.Conductivity()
+    make = {"scalars": lambda k: k, "tensors": as_tensors, "lame": lambda k: (1.3 * k, k)}[kind]
+    coarse, exact = (
+        nh.solve_cell(nh.CellProblem(nh.Grid((n, n)), law, nh.Periodic(), tolerance=t), make(field))
+        for t, field in ((1e-4, single), (1e-13, single.astype(float)))
+    )
+    found, true = (np.diagonal(np.asarray(solution.effective, float), axis1=1, axis2=2) for solution in (coarse, exact))
+    assert np.all(np.abs(found / true - 1) <= np.asarray(coarse.stats["error"]))
+    assert np.all(coarse.stats["error"] > 0)

@@ -242,7 +242,7 @@ def test_what_is_solved_before_the_first_iteration_takes_none():
     field = jnp.concatenate([jnp.full_like(rough, 2.0), rough])
     solution = nh.solve_cell(cell, field)
     assert np.max(solution.stats["iterations"][0]) == 0
-    assert np.max(solution.stats["error"][0]) == 0
+    assert np.max(solution.stats["error"][0]) < 1e-14  # rounding
     again = nh.solve_cell(cell, field, start=solution)
     assert np.max(again.stats["iterations"]) == 0
     assert np.max(again.stats["error"]) <= cell.tolerance
