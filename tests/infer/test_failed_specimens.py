@@ -57,6 +57,7 @@ def test_identifiability_leaves_failed_specimens_out_on_request():
     assert 0.07 < report.standard_errors(100)["mean"] < 0.15
 
 
+@pytest.mark.slow
 def test_a_posterior_leaves_failed_specimens_out_on_request():
     """Its density was zero everywhere, and no chain could begin."""
     data = {"z": np.random.default_rng(0).standard_normal(50) + 1}
