@@ -176,6 +176,9 @@ def without_failed(specimens: PyTree, max_failed: float) -> tuple[PyTree, Int[Ar
 def checked_fraction(max_failed: Any) -> float:
     """The fraction of specimens that may fail.
 
+    Args:
+        max_failed: what a user has passed.
+
     Raises:
         ValueError: if it is no fraction below one.
     """

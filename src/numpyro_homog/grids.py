@@ -31,9 +31,9 @@ class Grid(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
     lengths: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, shape, *misplaced, lengths=None):
-        if misplaced:
-            raise TypeError(_misplaced(shape, misplaced))
+    def __init__(self, shape, *_misplaced, lengths=None):
+        if _misplaced:
+            raise TypeError(_advice(shape, _misplaced))
         given = tuple(shape) if np.ndim(shape) else (shape,)
         try:
             self.shape = tuple(operator.index(n) for n in given)
@@ -78,7 +78,7 @@ class Grid(eqx.Module):
         return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-def _misplaced(shape, others):
+def _advice(shape, others):
     """What to write for `Grid(shape, *others)`: more axes, or lengths."""
     if np.ndim(shape) or any(map(np.ndim, others)):
         return f"Grid takes lengths by name: write Grid({shape}, lengths={others[0]})."

@@ -218,6 +218,7 @@ def test_cut_layers_of_a_plate_are_the_laminate_of_plane_stress():
     np.testing.assert_allclose(effective[1, 1], along, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_mixture_goes_where_a_field_goes_and_nowhere_else():
     phases, cell = random_phases(0, (2, 4, 4)), plane_cell("stress", 4)
     field = nh.mix(phases, nh.Lame(jnp.stack([LAME + 1, LAME + 2])[:, None], jnp.stack([SHEAR] * 2)[:, None]))
@@ -233,6 +234,7 @@ def test_a_mixture_goes_where_a_field_goes_and_nowhere_else():
         nh.effective_tensor(plane_cell("stress", 6), field)
 
 
+@pytest.mark.slow
 def test_a_plate_of_no_material_is_flagged():
     """lambda = -.9 mu is stable in plane strain and not in three dimensions."""
     field = nh.mix(random_phases(0, (4, 4), 2), nh.Lame(jnp.array([1.0, -0.9]), jnp.ones(2)))

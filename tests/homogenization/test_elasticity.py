@@ -202,8 +202,7 @@ def test_a_mandel_field_that_is_not_symmetric_or_not_definite_is_flagged():
             nh.effective_tensor(make((4, 4)), bad)
 
 
-@pytest.mark.x32
-@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("d", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_stiffness_in_voigt_notation_is_refused(d):
     """The shear stiffness would be half of what it is."""
     stiffness = isotropic_stiffness(jnp.array([1.0, 4.0]), jnp.array([1.0, 0.3]), d)

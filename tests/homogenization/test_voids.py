@@ -44,5 +44,5 @@ def test_elastic_holes():
 
 def test_zero_is_refused_with_advice():
     cell = nh.CellProblem(nh.Grid((8, 8)), nh.Conductivity(), nh.Periodic())
-    with pytest.raises(RuntimeError, match=r"void needs a small stiffness"):
+    with pytest.raises(RuntimeError, match=r"void needs a small coefficient"):
         nh.effective_tensor(cell, jnp.ones((8, 8)).at[2, 3].set(0.0))

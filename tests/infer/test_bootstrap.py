@@ -103,7 +103,6 @@ def test_an_estimate_at_the_edge_of_its_support_is_said_to_be_one_and_has_no_err
     assert draws["spread"].std() > 0
 
 
-@pytest.mark.x32
 def test_a_small_value_that_the_data_tell_is_not_at_an_edge():
     """A spread a thousandth of what the prior expects: near zero, and known as well as any other."""
     fit = fit_of(normal, {"y": 1e-3 * points()["y"]}, mean=5e-4, spread=3e-4)
@@ -111,6 +110,7 @@ def test_a_small_value_that_the_data_tell_is_not_at_an_edge():
     np.testing.assert_allclose(fit.standard_errors["spread"], 3e-4 * np.sqrt(1 / 800 + 1 / 1600), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_reweighted_fit_is_drawn_from_as_well():
     data = measured(laminates, LAMINATE_TRUTH, 500)
     estimator = MinimumDistance(laminates, data, SlicedWasserstein(), chunk_size=500)

@@ -11,7 +11,7 @@ from ._tensor_fields import Geometry
 
 
 class ElasticMixture(eqx.Module):
-    """Elastic phases and their mixing rule: what `mix` returns in elasticity, a field for `LinearElasticity`.
+    """Elastic phases and their mixing rule, a field for `LinearElasticity` made by `mix`.
 
     The moduli of a plane problem are not those of the material, and the mean of the one is not the other of the mean.
     So nothing is mixed here: the law turns the moduli of the phases into those of its own plane state and then applies

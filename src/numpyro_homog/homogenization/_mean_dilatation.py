@@ -21,7 +21,7 @@ FIRST_ORDER = ("TRI3", "QUAD4", "TET4", "HEX8")
 
 
 class MeanDilatation(AbstractDiscretization):
-    """Voxel elements that do not lock: the dilatation of each is its mean (B-bar), shears stay as they are.
+    """Voxel elements that do not lock: each has its mean dilatation (B-bar).
 
     Plain voxels (`Primal`) cannot deform at constant volume, so a phase with Poisson's ratio near 1/2 makes them far
     too stiff. Here the strain eps = dev eps + (tr eps / d) 1 takes the mean of tr eps over the voxel. The energy is
@@ -132,9 +132,12 @@ def largest_lame_ratio(grid: Geometry, law: AbstractLaw, coefficients: Coefficie
 
 def warn_of_locking(grid: Geometry, ratio: Float[Array, "*batch"] | None, *, stacklevel: int) -> None:
     """Warn if `largest_lame_ratio` is known and beyond what plain elements can take."""
-    if ratio is None or isinstance(ratio, jax.core.Tracer) or not np.any(np.asarray(ratio) > LARGEST_LAME_RATIO):
+    if ratio is None or isinstance(ratio, jax.core.Tracer):
         return
-    worst = float(np.nanmax(np.asarray(ratio)))
+    # What is infinite is no material, and has failed.
+    worst = float(np.max(ratio, where=np.isfinite(ratio), initial=0.0))
+    if worst <= LARGEST_LAME_RATIO:
+        return
     remedy = (
         "elements of second order (TRI6, QUAD8, TET10, HEX20)"
         if isinstance(grid, Mesh)

@@ -21,7 +21,7 @@ Plane = Literal["strain", "stress"]
 
 
 class Lame(NamedTuple):
-    """Lame parameters of isotropic materials: what `lame_from_young` and `lame_from_bulk` make.
+    """Lame parameters of isotropic materials, as `lame_from_young` and `lame_from_bulk` make.
 
     They are those of the material in three dimensions, whatever a cell in the plane is a section of. Arrays of shapes
     that broadcast, in one unit: of the phases, (*batch, J), for `mix`, or of the voxels, (*batch, *grid), as a field.

@@ -1,7 +1,6 @@
 """Batched solution of cell problems, and its derivative rules."""
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -23,9 +22,9 @@ from ._conjugate_gradients import (
     found_before,
     nothing_found,
 )
+from ._energies import contract, rounding_error
 from ._law import AbstractLaw, Coefficients
 from ._mesh_operator import MeshOperator
-from ._operator import load_pairs
 from ._space import VoxelSpace, discrete_space, work
 from ._tensor_fields import Geometry
 
@@ -85,7 +84,7 @@ def energy_tensor(problem: Discretization, coefficients: Coefficients):
 def _energy_tensor_jvp(problem, primals, tangents):
     (coefficients,), (direction,) = primals, tangents
     tensor, energies, diagnostics = _sensitivities(problem, coefficients)
-    return (tensor, diagnostics), (_contract(problem, direction.values, energies), _zero_tangents(diagnostics))
+    return (tensor, diagnostics), (contract(direction.values, energies), _zero_tangents(diagnostics))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -95,7 +94,7 @@ def _sensitivities(problem: Discretization, coefficients: Coefficients):
     def solve(members):
         iterations, error = _iterate(problem, members)
         energies = problem.space.strain_energies(iterations.solution)
-        return _contract(problem, members.values, energies), energies, _diagnostics(iterations, error)
+        return contract(members.values, energies), energies, _diagnostics(iterations, error)
 
     return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
 
@@ -105,7 +104,7 @@ def _sensitivities_jvp(problem, primals, tangents):
     def through_corrector(coefficients):
         solution, diagnostics = corrector(problem, coefficients, None)
         energies = problem.space.strain_energies(solution)
-        return _contract(problem, coefficients.values, energies), energies, diagnostics
+        return contract(coefficients.values, energies), energies, diagnostics
 
     return jax.jvp(through_corrector, primals, tangents)
 
@@ -153,21 +152,21 @@ def stationary_tensor(problem: Discretization, values: Float[Array, "..."], solu
     Also an estimate of the relative rounding error of the diagonal, shape (batch, loads).
     """
     energies = problem.space.strain_energies(solution)
-    return _contract(problem, values, energies), _rounding(problem, values, energies)
+    return contract(values, energies), rounding_error(values, energies)
 
 
 @stationary_tensor.defjvp
 def _stationary_tensor_jvp(problem, primals, tangents):
     (values, solution), (direction, _) = primals, tangents
     energies = problem.space.strain_energies(solution)
-    rounding = _rounding(problem, values, energies)
-    tensors, tangents = (_contract(problem, factors, energies) for factors in (values, direction))
+    rounding = rounding_error(values, energies)
+    tensors, tangents = (contract(factors, energies) for factors in (values, direction))
     return (tensors, rounding), (tangents, jnp.zeros_like(rounding))
 
 
 def assemble(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
     """Energy of the correctors: effective tensors, shape (batch, m, m)."""
-    return _contract(problem, values, problem.space.strain_energies(solution))
+    return contract(values, problem.space.strain_energies(solution))
 
 
 def _iterate(problem, coefficients, start=None) -> tuple[Iterations, Array]:
@@ -263,30 +262,6 @@ def _precondition(problem, coefficients, values, prepared, contrast, allowance, 
     if cycle is None:
         return with_reference()
     return lax.cond(jnp.max(contrast) > problem.preconditioner.contrast, with_cycle, with_reference)
-
-
-def _contract(problem, values, energies):
-    """Tensors sum_c sum_voxels values_c energies_c, shape (batch, m, m)."""
-    axes = tuple(range(1, values.ndim))
-    pairs = load_pairs(problem.space.num_loads)
-    entries = {pair: jnp.sum(values * energies[:, :, p], axis=axes) for p, pair in enumerate(pairs)}
-    size = range(problem.space.num_loads)
-    rows = [jnp.stack([entries[min(m, n), max(m, n)] for n in size], axis=-1) for m in size]
-    return jnp.stack(rows, axis=-2)
-
-
-def _rounding(problem, values, energies):
-    """Relative error that rounding makes of the diagonal of `_contract`: eps (8 + N^(1/2)) for a sum of N terms.
-
-    It grows with the moduli of the terms over their sum. A term is the outcome of a few operations, and the sum is made
-    in lanes and blocks; in order it could err by more, up to eps N / 2.
-    """
-    diagonal = [p for p, (m, n) in enumerate(load_pairs(problem.space.num_loads)) if m == n]
-    terms = jnp.expand_dims(values, 2) * jnp.take(energies, jnp.asarray(diagonal), axis=2)
-    axes = (1, *range(3, terms.ndim))
-    share = float(jnp.finfo(terms.dtype).eps) * (8 + math.sqrt(math.prod(values.shape[1:])))
-    estimate = share * jnp.sum(jnp.abs(terms), axis=axes) / jnp.sum(terms, axis=axes)
-    return jnp.where(jnp.isfinite(estimate), estimate, 0)
 
 
 def _contrast(coefficients):

@@ -37,7 +37,7 @@ class ThermalExpansion(NamedTuple):
 def thermal_expansion(
     cell: CellProblem, field: PyTree, expansion: Real[ArrayLike, "..."], *, throw: bool = True
 ) -> ThermalExpansion:
-    """Effective stiffness and effective thermal expansion of a cell, or of any other eigenstrain.
+    """Effective stiffness and thermal expansion (or any other eigenstrain) of a cell.
 
     With stress = C(x) (strain - alpha(x) T), the strains A(x) of the unit load cases and volume averages <.>,
 

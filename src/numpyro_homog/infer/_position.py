@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..population import Population, describe_support
+from ..population import Population, check_names, describe_support
 
 
 def position_of(population: Population, params: Mapping[str, Any]) -> np.ndarray:
@@ -15,6 +15,7 @@ def position_of(population: Population, params: Mapping[str, Any]) -> np.ndarray
     Raises:
         ValueError: if a value is missing, has the wrong shape, or the way back does not lead to it.
     """
+    check_names(params, population.parameters)
     # Compiled, for a model that sees a wrong value speaks of its own lines, and not of the parameter.
     vector = jax.jit(population.to_vector)({name: params[name] for name in population.parameters if name in params})
     back = jax.jit(population.from_vector)(vector)

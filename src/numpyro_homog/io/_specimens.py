@@ -20,7 +20,7 @@ _MIN_SPECIMENS = 2
 def load_specimens(
     source: Any, *, symbol: str | None = None, symmetry_tolerance: float = 1e-6
 ) -> Float[np.ndarray, "specimens d d"]:
-    """Read the effective tensors of measured specimens from a CSV file or a frame of pandas, one specimen a row.
+    """Read measured effective tensors, a row each, from a CSV file or a frame of pandas.
 
     The names of the columns say what the tensors are; their order and case do not matter, columns of other names are
     ignored:

@@ -27,7 +27,7 @@ def plot_stresses(
     position: float = 0.5,
     origin: Literal["lower", "upper"] = "lower",
 ) -> "matplotlib.figure.Figure":
-    """Draw the stress of a solved elastic cell under a macroscopic strain, component by component.
+    """Draw the components of stress in a solved elastic cell under a macroscopic strain.
 
     One panel for each component, tension red, and one for an invariant: von Mises' stress in space, in plane stress
     and, for a field of `Lame` moduli, in plane strain; else the largest shear stress in the plane, because mixtures and

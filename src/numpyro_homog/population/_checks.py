@@ -31,15 +31,28 @@ def check_arguments(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> 
         ) from None
 
 
+def check_names(params: Mapping[str, Any], parameters: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+    """Raise unless there is a value of every parameter.
+
+    Args:
+        params: values by name.
+        parameters: the parameters by name.
+
+    Raises:
+        ValueError: naming those that are missing and those that are given.
+    """
+    missing = [name for name in parameters if name not in params]
+    if missing:
+        raise ValueError(f"Values of all parameters are needed; missing: {missing}, given: {sorted(params)}.")
+
+
 def checked_values(params: Mapping[str, Any], parameters: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
     """Values of all parameters as arrays of their dtype at least; other entries are passed on.
 
     Raises:
         ValueError: if a value is missing or has another shape than the parameter.
     """
-    missing = [name for name in parameters if name not in params]
-    if missing:
-        raise ValueError(f"Values of all parameters are needed; missing: {missing}, given: {sorted(params)}.")
+    check_names(params, parameters)
     checked = {name: jnp.asarray(value) for name, value in params.items()}
     for name, expected in parameters.items():
         if checked[name].shape != expected.shape:
