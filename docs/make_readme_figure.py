@@ -34,7 +34,7 @@ def draw(fit: Any, measured: Any) -> None:
         cloud = np.asarray(cloud)
         left.plot(cloud[:, 0, 0], cloud[:, 1, 1], ".", ms=3, alpha=0.6, color=color, label=label)
     left.set(xlabel="$K_{11}$, W/(m K)", ylabel="$K_{22}$, W/(m K)")
-    left.legend(frameon=False)
+    left.legend(frameon=False, loc="upper right", markerscale=3)
     estimate, error = (np.concatenate([part[k].ravel() for k in part]) for part in (fit.params, fit.standard_errors))
     rows = np.arange(len(estimate))
     right.errorbar(estimate / TRUE, rows, xerr=2 * error / TRUE, fmt="o", color="tab:blue", label="± 2 standard errors")

@@ -29,9 +29,9 @@ class MeanDilatation(AbstractDiscretization):
     alike; with plane stress, where nothing locks, it changes little. A displacement without energy is a rigid motion:
     there are no hourglass modes. Pressures of single voxels may oscillate like a checkerboard; tensors do not feel it.
 
-    The energy is at most that of plain voxels and is no upper bound of the exact one: errors have either sign. Costs
-    what `Primal` costs; first derivatives cost no solve. For `LinearElasticity` and symmetric `TensorMapLaw` on a
-    `Grid`, with all boundary conditions. Meshes have elements of second order for that.
+    The energy is at most that of plain voxels and is no upper bound of the exact one: errors have either sign. An
+    iteration costs what it does with `Primal`; first derivatives cost no solve. For `LinearElasticity` and symmetric
+    `TensorMapLaw` on a `Grid`, with all boundary conditions. Meshes have elements of second order for that.
 
     References:
         Nagtegaal, Parks and Rice, CMAME 4 (1974) 153; Hughes, IJNME 15 (1980) 1413, for B-bar; Simo and Hughes,
@@ -141,7 +141,7 @@ def warn_of_locking(grid: Geometry, ratio: Float[Array, "*batch"] | None, *, sta
     remedy = (
         "elements of second order (TRI6, QUAD8, TET10, HEX20)"
         if isinstance(grid, Mesh)
-        else "discretization=MeanDilatation(), which costs no more"
+        else "discretization=MeanDilatation()"
     )
     warnings.warn(
         f"The elements lock: a phase is nearly incompressible (lambda / mu up to {worst:.3g}, Poisson's ratio"
