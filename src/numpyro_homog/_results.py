@@ -3,8 +3,8 @@
 import equinox as eqx
 
 VOIDS = (
-    'A void needs a small coefficient in place of zero, a millionth of that of the other phases: see "Voids" in the'
-    ' documentation, page "How to choose".'
+    "A void needs a small coefficient in place of zero, a millionth of that of the other phases, with 64 bits and"
+    ' `Multigrid()`: see "Voids" in the documentation, page "How to choose".'
 )
 
 

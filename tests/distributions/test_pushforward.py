@@ -87,3 +87,9 @@ def test_a_transform_without_inverse_shape_is_told_what_is_missing():
     message = r"'phases' has shape \(5, 8, 8, 8, 8, 2\), .* announces \(5, 8, 8, 2\).* `inverse_shape`"
     with pytest.raises(ValueError, match=message):
         Population(model, ("K_eff",), (5,), {})
+
+
+def test_what_is_made_of_discrete_noise_has_no_path():
+    made = Pushforward(dist.Bernoulli(0.3).expand([4]).to_event(1), lambda z: 2.0 * z)
+    assert not made.has_rsample
+    assert made.reparametrized_params == []

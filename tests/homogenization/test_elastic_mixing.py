@@ -242,3 +242,12 @@ def test_a_plate_of_no_material_is_flagged():
     assert np.isnan(nh.effective_tensor(plane_cell("stress", 4), field, throw=False)).all()
     with pytest.raises(ValueError, match="two-dimensional"):
         isotropic_stiffness(1.0, 1.0, 3, plane="stress")
+
+
+def test_the_interfaces_of_voxels_that_are_not_square_need_their_grid():
+    """Without `grid=` the normals of laminates were those of square voxels, without a word."""
+    grid = nh.Grid((4, 8))
+    phases = jnp.full((4, 8, 2), 0.5)
+    cell = nh.CellProblem(grid, nh.LinearElasticity(), nh.Periodic())
+    with pytest.raises(ValueError, match=r"mix\(\.\.\., grid=cell\.grid\)"):
+        jax.eval_shape(lambda x: nh.effective_tensor(cell, nh.mix(x, nh.Lame(*jnp.ones((2, 2))))), phases)

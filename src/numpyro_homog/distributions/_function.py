@@ -136,9 +136,9 @@ class Pushforward(dist.TransformedDistribution):
     @property
     def reparametrized_params(self) -> list[str]:
         """Arguments with a path derivative."""
-        return ["params"] if self.smooth else []
+        return ["params"] if self.has_rsample else []
 
     @property
     def has_rsample(self) -> bool:
-        """Whether samples can be differentiated."""
-        return self.smooth
+        """Whether samples can be differentiated: noise behind a discrete draw has no path either."""
+        return self.smooth and self.base_dist.has_rsample

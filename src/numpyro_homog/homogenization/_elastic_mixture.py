@@ -4,8 +4,10 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from ..meshes import Mesh
 from ._moduli import Lame, Plane, isotropic_stiffness
 from ._tensor_fields import Geometry
 
@@ -72,7 +74,12 @@ class ElasticMixture(eqx.Module):
         """Raise ValueError unless the fractions lie on this grid."""
         d = len(self.spacing)
         if grid.ndim == d and self.phases.shape[-1 - d : -1] == grid.shape:
-            return
+            if isinstance(grid, Mesh) or np.ptp(stretch := np.divide(grid.spacing, self.spacing)) < 1e-6 * stretch[0]:
+                return
+            raise ValueError(
+                f"field mixes phases on voxels of edges in the ratio {self.spacing}, but those of cell.grid are"
+                f" {grid.spacing}, and interfaces lie otherwise: pass mix(..., grid=cell.grid)."
+            )
         hint = " In three dimensions `mix` needs its `grid=`." if grid.ndim == 3 > d else ""
         raise ValueError(
             f"field mixes phases of shape {self.phases.shape} on {d} grid axes, but cell.grid is {grid.shape}: pass"

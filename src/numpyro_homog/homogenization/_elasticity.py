@@ -38,7 +38,7 @@ class LinearElasticity(AbstractLaw):
             fit. A stiffness that is isotropic in Voigt notation everywhere is flagged like a bad coefficient.
 
     The shear modulus must be positive and lame_lambda > -2/d shear_modulus (with d = 3 for plane stress). Void is no
-    material: give it a small stiffness (a thousandth of the softest phase changes the tensor by about as little).
+    material: give it a small stiffness (a millionth of that of the other phases, with 64 bits and `Multigrid()`).
 
     Example:
         >>> cell = CellProblem(Grid((32, 32)), LinearElasticity(), Periodic())

@@ -32,9 +32,9 @@ def local_fields(cell: CellProblem, field: PyTree, solution: CellSolution) -> Lo
     """Gradient and flux of a solved cell problem, averaged over each voxel.
 
     On a grid the mean of the gradient over a voxel is its value at the centre; on a mesh fields have one entry for each
-    element. The
-    volume average of the gradient of load case m is the unit strain e_m, and that of the flux is the effective tensor
-    times e_m, up to the tolerance of the solver (its square root: the tensor is more accurate than the corrector).
+    element. The volume average of the gradient of load case m is the unit strain e_m, and that of the flux is the
+    effective tensor times e_m, up to the tolerance of the solver (its square root: the tensor is more accurate than the
+    corrector).
 
     Args:
         cell: the cell problem, of any law.

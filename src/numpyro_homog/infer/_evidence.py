@@ -47,9 +47,9 @@ def warn_of_other_units(scale: CloudScale, measured: np.ndarray, medians: np.nda
         drawn = _shears(scale, key, medians)
         if shears.size and 0.4 < shears[0] / np.median(drawn) < 0.6 and shears[0] < drawn.min():
             warnings.warn(
-                f"The shear entries of data['{key}'] are half of what those of the model are beside the others, as in"
-                " Voigt matrices: elastic tensors are Mandel matrices here. Pass"
-                f" `voigt_to_mandel(data['{key}'])`, or look at the order of the components.",
+                f"The last diagonal entries of data['{key}'] are half of what those of the model are beside the others."
+                " If they are stiffnesses in Voigt notation: elastic tensors are Mandel matrices here; pass"
+                f" `voigt_to_mandel(data['{key}'])`. Otherwise look at the order of the components.",
                 UserWarning,
                 stacklevel=5,
             )
@@ -94,7 +94,7 @@ def describe_outside(problem: Problem, position: np.ndarray, prior: np.ndarray) 
     is_outside = (position < prior.min(axis=0)) | (position > prior.max(axis=0))
     is_outside &= np.abs(position - middle) > _NUM_SPREADS * (high - low) / 1.349
     values, draws = problem.constrain(position), problem.constrain_many(prior)
-    flags = problem.population._unravel(jnp.asarray(is_outside, position.dtype))
+    flags = problem.population.split(jnp.asarray(is_outside, position.dtype))
     return tuple(
         f"outside of its prior: {name} = {np.array2string(np.asarray(values[name]), precision=4)}, whose draws lie"
         f" between {draws[name].min():.3g} and {draws[name].max():.3g}"

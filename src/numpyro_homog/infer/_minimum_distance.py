@@ -99,7 +99,7 @@ class MinimumDistance:
         self._cache: list[tuple[tuple, dict, Problem]] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        functions = {"model": ByValue(self.model), "optimizer": ByValue(self.optimizer)}
+        functions = {name: ByValue(getattr(self, name)) for name in ("model", "divergence", "optimizer")}
         return self.__dict__ | functions | {"_cache": []}
 
     def with_data(self, data: Mapping[str, Any]) -> "MinimumDistance":
@@ -183,7 +183,7 @@ class MinimumDistance:
             prior,
             num_starts,
             (problem.labels, problem.population.num_specimens, problem.population.chunk_size),
-            problem.population.scored,
+            (problem.population.scored, self.max_failed),
             *settings,
             repr(self.optimizer)
             if isinstance(self.optimizer, LevenbergMarquardt)
@@ -216,16 +216,20 @@ class MinimumDistance:
         if self._cache and not has_handlers():
             old_args, old_kwargs, problem = self._cache[0]
             if same_arguments(old_args, args) and same_arguments(old_kwargs, kwargs):
+                self._check_model(problem.population)
                 return problem
         options: dict[str, Any] = {"plate": self.plate, "chunk_size": self.chunk_size, "score": self.score}
         population = Population(self.model, self.scale.keys, args, kwargs, **options)
-        self.scale.check_model(population.compared, population.effective, population.num_specimens)
+        self._check_model(population)
         refuse_outer_values(population)
         require_derivatives(population, self.divergence)
         problem = Problem(population, self.scale, self.divergence, self.max_failed)
         # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
         self._cache[:] = [] if has_handlers() else [(args, kwargs, problem)]
         return problem
+
+    def _check_model(self, population):
+        self.scale.check_model(population.compared, population.effective, population.num_specimens)
 
     def _result(
         self, problem: Problem, outcome: Outcome, prior: np.ndarray, noise: float, begin: float
@@ -242,6 +246,8 @@ class MinimumDistance:
         evidence = describe_outside(problem, best.position, prior)
         if evidence:
             result = RESULTS.outside_prior
+        if best.status != CONVERGED:
+            evidence += ("the descent had not come to rest: more `max_steps`",)
         if precision.at_edge:
             result = RESULTS.at_edge
         if precision.undetermined:

@@ -166,3 +166,8 @@ def _check_fit(estimator, fit):
             f"The first stage leaves directions undetermined ({'; '.join(fit.undetermined)}): weights cannot find them."
             " Fix a parameter or measure something else first."
         )
+    if fit.at_edge:
+        raise ValueError(
+            f"The first stage ends at an edge of the support of a prior ({'; '.join(fit.at_edge)}): equations have no"
+            " root there. Hold these parameters (`handlers.condition`), or widen the prior, and fit again."
+        )
