@@ -53,8 +53,8 @@ def test_dependencies_and_relations_of_a_model(model, name, parents, others):
 
 @pytest.mark.slow
 def test_dependencies_and_relations_of_a_posterior():
-    data = {"K_eff": np.random.default_rng(0).normal(size=(20, 2, 2)) @ np.ones((2, 2))}
-    data["K_eff"] += np.swapaxes(data["K_eff"], 1, 2)
+    roots = np.random.default_rng(0).normal(size=(20, 2, 2))
+    data = {"K_eff": roots @ np.swapaxes(roots, 1, 2) + np.eye(2)}
     posterior = nh.generalized_bayes(grown, data, nh.SlicedWasserstein(4), rng_key=KEY, loss_scale=1.0)
     found = get_dependencies(posterior, (8,))["prior_dependencies"]
     assert set(found["divergence"]) == {"delay", "kappa", "divergence"}
