@@ -86,7 +86,7 @@ def test_voigt_matrices_for_mandel_ones_are_told():
     at = [scale.names.index(f"C_eff[K{ij}]") for ij in ("11", "12", "33")]
     medians = np.ones((4, len(scale.names)))
     medians[:, at] = drawn / scale.scales[at] * np.array([[0.5], [1.0], [2.0], [4.0]])
-    with pytest.warns(UserWarning, match=r"Voigt matrices.*voigt_to_mandel"):
+    with pytest.warns(UserWarning, match=r"in Voigt notation.*voigt_to_mandel"):
         warn_of_other_units(scale, np.asarray(scale.data_cloud()), medians)
 
 
