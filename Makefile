@@ -14,9 +14,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --on
 WORKERS := 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(BIN)/python -m pytest $(PYTEST_OPTIONS)
-# Compiling is most of the time of the fast tests, and a third less without optimisation. The slow ones run as users do.
-# Splitting a program to compile its parts at once gains nothing where every core has a worker.
-QUICKLY := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1'
+# Compiling is most of the time of the fast tests: a third less without optimisation, half of that by the old emitters
+# of fused loops. The slow tests run as users do. Splitting a program gains nothing where every core has a worker.
+# Wider vectors than AVX make the old emitters wrong without optimisation (facets of Laguerre cells in space, jax 0.10).
+QUICKLY := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX \
+  --xla_cpu_parallel_codegen_split_count=1'
 # Interpreters of pyenv and uv are tried after those on the path.
 PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin/python3)
 UV := $(wildcard $(or $(UV_PYTHON_INSTALL_DIR),$(HOME)/.local/share/uv/python)/cpython-3.*/bin/python3)

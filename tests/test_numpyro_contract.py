@@ -11,9 +11,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
 from numpyro.contrib.control_flow import scan
-from numpyro.infer.inspect import get_dependencies
 from numpyro.infer.reparam import LocScaleReparam
-from numpyro.infer.util import log_density
 
 from numpyro_homog import _compat
 
@@ -23,7 +21,7 @@ KEY = jax.random.key(0)
 def test_every_function_of_compat_is_under_contract():
     """A new use of an internal needs a test here: this list is what the tests below cover."""
     covered = {"has_handlers", "send_message", "Messenger", "dependencies", "unwrap", "is_masked"}
-    covered |= {"is_settled", "sites_given_outside", "arviz_groups", "numpyro_inspects"}
+    covered |= {"is_settled", "sites_given_outside", "arviz_groups"}
     tree = ast.parse(Path(_compat.__file__).read_text())
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     exported = {a.asname for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
@@ -39,25 +37,6 @@ def test_groups_are_what_arviz_reads_and_summarises(tmp_path):
     again = az.from_netcdf(str(tmp_path / "groups.nc"))
     assert type(groups) is type(again)
     np.testing.assert_allclose(az.summary(again, kind="stats")["mean"], 2.5)
-
-
-def test_the_inspection_of_numpyro_is_seen_and_a_run_is_not():
-    seen = []
-
-    class Witness(dist.Normal):
-        def log_prob(self, value):
-            seen.append(_compat.numpyro_inspects())
-            return super().log_prob(value)
-
-    def model():
-        numpyro.sample("x", Witness(0.0, 1.0))
-
-    get_dependencies(model)
-    assert seen
-    assert all(seen)
-    seen.clear()
-    log_density(model, (), {}, {"x": 0.5})
-    assert seen == [False]
 
 
 def test_the_stack_tells_whether_a_handler_is_active():

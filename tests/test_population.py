@@ -232,6 +232,7 @@ def test_simulation_follows_the_models_law():
         assert abs(jnp.log(jnp.std(a) / jnp.std(b))) < 0.1
 
 
+@pytest.mark.slow
 def test_a_smaller_population_is_the_beginning_of_a_larger_one():
     def of(num):
         return Population(checkerboards, ["K_eff"], (num,), chunk_size=8).simulate(TRUTH, KEY)["K_eff"]
@@ -262,6 +263,7 @@ def test_per_specimen_data_follow_the_chunks():
     np.testing.assert_allclose(heated, temperature[:, None, None] * plain, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_derivatives_agree_with_each_other_and_with_differences(x64):
     population = Population(checkerboards, ["K_eff"], (15,), chunk_size=4)
 
@@ -390,6 +392,7 @@ def test_scoped_models_run():
     assert sorted(population.prior_sample(KEY)) == ["steel/mu", "steel/sigma"]
 
 
+@pytest.mark.slow
 def test_a_scan_over_parameters_runs():
     def model(num_specimens):
         def step(level, _):
@@ -448,6 +451,7 @@ def test_random_realisations_are_simulated():
     assert set(population.prior_sample(KEY)) == {"mu"}
 
 
+@pytest.mark.slow
 def test_everything_may_be_traced_and_differentiated():
     """The model closes over traced arrays; derivatives pass through nested jit; keys are arguments."""
 

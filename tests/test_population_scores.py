@@ -159,6 +159,7 @@ def test_without_another_point_the_values_are_those_of_the_plain_simulation(mode
     np.testing.assert_array_equal(change, 0)
 
 
+@pytest.mark.slow
 def test_parameters_of_a_scored_site_have_no_path_and_the_others_do():
     population = Population(layered, ["K_eff"], (4,), score=("phi",))
 

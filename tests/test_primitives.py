@@ -71,6 +71,7 @@ def test_scope_renames_the_site():
     assert list(trace) == ["steel/K_eff"]
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_grad_of_a_seeded_model():
     def draw(rng_key):
         return handlers.seed(checkerboards, rng_key)(3)

@@ -44,22 +44,6 @@ def dependencies(fn: Callable, params: dict) -> dict[Any, frozenset[str]]:
     return {name: frozenset().union(*jax.tree.leaves(part, is_leaf=_is_set)) for name, part in leaves.items()}
 
 
-def numpyro_inspects() -> bool:
-    """Whether `numpyro.infer.inspect` is at work: it runs log densities without computing them.
-
-    The look that our own `population` package takes at a model does not count.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module == "numpyro.infer.inspect":
-            return True
-        if module.startswith("numpyro_homog.population"):
-            return False
-        frame = frame.f_back
-    return False
-
-
 def unwrap(distribution: dist.Distribution) -> dist.Distribution:
     """The distribution inside the wrappers that `expand`, `to_event` and `mask` put around it."""
     while isinstance(distribution, (dist.ExpandedDistribution, dist.Independent, dist.MaskedDistribution)):

@@ -136,6 +136,7 @@ def test_hyper_parameters_have_the_derivatives_of_differences(name):
     assert jnp.count_nonzero(gradient) >= 2
 
 
+@pytest.mark.slow
 def test_batches_of_hyper_parameters_broadcast():
     covariance = PeriodicMatern((1.0, 1.0), jnp.array([[0.1], [0.2]]), jnp.array([0.5, 1.5, 2.5]), num_modes=4)
     assert covariance.batch_shape == (2, 3)

@@ -174,6 +174,7 @@ def test_degenerate_seeds_have_finite_values_and_derivatives(distance):
         assert all(bool(jnp.all(jnp.isfinite(g))) for g in pull(jnp.cos(jnp.arange(f.size)).reshape(f.shape)))
 
 
+@pytest.mark.slow
 def test_symmetries_in_space(eps):
     grid, z, w = nh.Grid((6, 6, 6)), seeds(4, (3,), key=11, d=3), jnp.array([0.0, 0.1, 0.05, -0.03])
     f = fractions(z, w, grid)

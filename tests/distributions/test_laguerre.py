@@ -25,6 +25,7 @@ def model(num_specimens):
         numpyro.sample("phases", LaguerreTessellation(GRID, jnp.append(0.0, delay)))
 
 
+@pytest.mark.slow
 def test_shapes():
     law = LaguerreTessellation(GRID, jnp.zeros((6, 3)))
     assert law.batch_shape == (6,)
@@ -78,6 +79,7 @@ def test_reparametrization_is_told_truthfully():
         sharp.rsample(KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_path_derivative_agrees_with_common_random_numbers():
     def volume(t):

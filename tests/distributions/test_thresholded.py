@@ -64,6 +64,7 @@ def test_the_bias_of_a_temperature_in_the_effective_conductivity():
         assert bias[t] == pytest.approx(expected, abs=0.002), bias
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_smooth_phases_have_the_derivatives_of_differences():
     @jax.jit

@@ -15,7 +15,7 @@ KEY = jax.random.key(0)
 LOW, HIGH = 0.1, jnp.array([0.3, 0.5])
 
 
-@pytest.mark.x32
+@pytest.mark.slow
 def test_shapes_and_broadcasting():
     law = UniformSimplex(jnp.full((4, 1), 0.1), jnp.full((5, 2), 0.4))
     assert law.batch_shape == (4, 5)
@@ -92,6 +92,7 @@ def test_a_latent_site_can_be_inferred():
     assert info.param_info.z["phi"].shape == (2,)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_derivatives_agree_with_differences():
     direction = jnp.array([0.7, -0.4])

@@ -67,6 +67,7 @@ def test_given_seeds_and_drawn_ones_are_one_law(options):
     np.testing.assert_allclose(given.transforms[0](noise[..., 2]), law.transforms[0](noise), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_pytree():
     seeds = jax.random.uniform(KEY, (4, 2))
     for law in (
@@ -358,6 +359,7 @@ def test_areas_of_cells_have_the_known_second_moment():
     assert abs(second.mean() - 1.280) < 4 * error + 0.28 / num  # false alarms: 1 in 10,000
 
 
+@pytest.mark.slow
 def test_volume_fractions_vary_as_the_areas_of_cells_say():
     # Labels are independent of the areas A_k: the variance is p (1 - p) sum E A_k^2 = p (1 - p) 1.28 / K.
     num = 100

@@ -66,6 +66,7 @@ def test_units_of_the_components_do_not_matter():
     np.testing.assert_allclose(scaled(x * units, y * units, rng_key=KEY), plain(x, y, rng_key=KEY), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_linearization_is_the_derivative(weighted, eps):
     x, y, tangents = cloud(61, 1), cloud(50, 2), jax.random.normal(KEY, (61, 2, 3))
     found = weighted.linearize(x, tangents, y, rng_key=KEY)
@@ -95,6 +96,7 @@ def test_tangents_that_are_noise_have_no_curvature_on_average(weighted):
     assert error < 0.1 * jnp.mean(raw), "or the bound would say nothing"
 
 
+@pytest.mark.slow
 def test_a_point_that_is_left_out_moves_the_features_by_its_influence(weighted, eps):
     """Jackknife: f(all) - f(without i) = influence_i / (N - 1), up to the next order."""
     x = cloud(400, 3)

@@ -40,6 +40,7 @@ def posterior_of(model=checkerboards, *, measured=None, divergence=energy_distan
     return generalized_bayes(model, data, divergence, rng_key=KEY, loss_scale=loss_scale, **options)
 
 
+@pytest.mark.slow
 def test_the_sites_are_the_parameters_and_the_factor():
     trace = handlers.trace(handlers.seed(posterior_of(), KEY)).get_trace(40)
     assert [name for name, site in trace.items() if site["type"] != "plate"] == ["mu", "sigma", "divergence"]
@@ -69,6 +70,7 @@ def test_noise_is_common_to_all_evaluations():
     assert potential(point) == potential(point)
 
 
+@pytest.mark.slow
 def test_derivatives_agree_and_repeat_no_solve(x64):
     counts = []
     posterior = posterior_of(lambda n: checkerboards(n, CountingCell(counts)), chunk_size=20)

@@ -180,6 +180,7 @@ def test_an_explicit_loss_scale_wins():
     assert not np.allclose(*centres)  # the explicit scale counts for the coordinates too
 
 
+@pytest.mark.slow
 def test_the_parameters_are_deterministic_sites_and_replays_solve_nothing():
     counts = []
     model = lambda num: checkerboards(num, CountingCell(counts))  # noqa: E731
@@ -215,6 +216,7 @@ def test_the_parameters_are_deterministic_sites_and_replays_solve_nothing():
     assert counts == []
 
 
+@pytest.mark.slow
 def test_outer_handlers_still_answer_the_cells():
     """The factor is computed after they have gone."""
     from toy_models import Answer

@@ -83,6 +83,7 @@ def test_chunks_with_any_remainder(batch):
     np.testing.assert_allclose(tensors[:, 1, 1], (1 + k**5) / 2, rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_derivatives_keep_the_order_of_chunks():
     batch = CHUNK + 5
     k = jnp.asarray(np.random.default_rng(0).uniform(1, 8, batch))

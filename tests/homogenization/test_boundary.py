@@ -74,6 +74,7 @@ def test_reuss_uniform_flux_periodic_affine_voigt_are_in_order(law, d, contrast)
         assert np.linalg.eigvalsh(np.asarray(upper - lower)).min() > 1e-4 * np.abs(lower).max() / contrast
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 @pytest.mark.parametrize(
     "boundary", ["UniformFlux", *(pytest.param(name, marks=slow) for name in ("Periodic", "Affine"))]
@@ -133,6 +134,7 @@ def test_iterations_do_not_grow_with_the_mesh():
         assert counts[32, boundary] <= 1.3 * counts[8, boundary] + 2
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 @pytest.mark.parametrize(
     "lengths", [(1.0, 3.0), *(pytest.param(box, marks=slow) for box in ((1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 2.0, 0.5)))]

@@ -99,6 +99,7 @@ def test_grad_of_a_batch_is_the_batch_of_grads():
     np.testing.assert_allclose(jax.jit(jax.grad(total))(fields)[1], single, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_differentiated_and_plain_values_are_the_same():
     # A line search or a leapfrog step compares both. A loose tolerance, so that a second solve would show.
     loose = make_cell((16, 16), tolerance=1e-3)

@@ -138,6 +138,7 @@ def test_anisotropic_voxels_are_within_their_bounds_and_certified():
     assert np.linalg.eigvalsh(voigt - solution.effective).min() > 0
 
 
+@pytest.mark.slow
 def test_thermal_and_elastic_tensors_of_one_microstructure():
     import numpyro
 
@@ -182,6 +183,7 @@ def test_fields_that_do_not_fit_are_refused(field, message):
         nh.effective_tensor(make((4, 4)), jax.tree.map(jnp.asarray, field))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lame", "shear"),
     [(1.0, 0.0), (1.0, -1.0), (-1.0, 0.9), (np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan)],
@@ -195,6 +197,7 @@ def test_materials_that_are_none_are_flagged(lame, shear):
     assert np.isnan(tensors[1]).all()
 
 
+@pytest.mark.slow
 def test_a_mandel_field_that_is_not_symmetric_or_not_definite_is_flagged():
     good = jnp.broadcast_to(jnp.eye(3), (4, 4, 3, 3))
     for bad in (good.at[0, 0, 0, 1].set(0.5), good.at[1, 1, 2, 2].set(-0.1), good.at[1, 1].set(0.0)):

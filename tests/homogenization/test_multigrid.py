@@ -147,6 +147,7 @@ def test_the_tensors_are_those_of_the_reference_medium(law, ndim, x64):
     np.testing.assert_allclose(tensors, expected, rtol=0, atol=2 * tolerance * np.max(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 @each_law
 def test_derivatives_are_those_of_the_reference_medium(law):
@@ -219,6 +220,7 @@ def test_the_certificate_holds(law):
         assert np.all(found.stats["error"] <= tolerance)
 
 
+@pytest.mark.slow
 def test_members_of_low_contrast_go_by_the_reference_medium():
     field = random_field("conduction", (16, 16), 20.0)
     low, expected = (
@@ -236,6 +238,7 @@ def test_a_member_that_needs_too_many_iterations_does_not_keep_the_certificate_f
     assert not np.max(stats["error"][1]) <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_what_is_solved_before_the_first_iteration_takes_none():
     cell, rough = make((16, 16)), random_field("conduction", (16, 16), 1000.0, (1,))

@@ -45,6 +45,7 @@ def test_fourier_and_hooke_are_the_laws_of_the_package():
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_the_law_of_a_jax_fem_problem():
     """The linear elasticity of JAX-FEM's documentation, as its users write it."""

@@ -94,6 +94,7 @@ def test_laminate_voxels_with_the_primal_dual_mean_lose_half_of_their_bias():
     assert jnp.abs(errors[1]).mean() < 1.5 * jnp.abs(errors[0]).mean()
 
 
+@pytest.mark.slow
 def test_it_is_a_site_of_a_model():
     cell = nh.TwoGridCell(cell_of(6, tolerance=1e-4))
 

@@ -18,6 +18,7 @@ def holes(n, filling, law, fraction, **options):
     return nh.effective_tensor(cell, nh.mix(jnp.stack([1 - share, share], axis=-1), moduli, grid=grid))
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_insulating_holes():
     """The series of Perrins, McKenzie and McPhedran, Proc. R. Soc. A 369 (1979), eq. (14), at zero conductivity."""

@@ -65,6 +65,7 @@ def test_the_error_is_certified_for_any_start():
         assert np.all(found.stats["error"] <= 1e-3)
 
 
+@pytest.mark.slow
 def test_a_start_that_is_no_help_is_not_used():
     cell, field = make_cell(SHAPE), smooth_field(0, SHAPE, (2,))
     cold = nh.solve_cell(cell, field)

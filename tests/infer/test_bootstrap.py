@@ -76,6 +76,7 @@ def test_equal_keys_give_equal_draws(normal_fit):
     assert not np.array_equal(first["mean"], other["mean"])
 
 
+@pytest.mark.slow
 def test_near_an_edge_the_draws_lie_on_one_side_and_inside_the_support(normal_fit):
     """The edge is half a standard error below the estimate: a third of the draws end there, the others go on."""
     error = normal_fit.standard_errors["mean"]
@@ -89,6 +90,7 @@ def test_near_an_edge_the_draws_lie_on_one_side_and_inside_the_support(normal_fi
     assert above - middle > 2 * (middle - below)
 
 
+@pytest.mark.slow
 def test_an_estimate_at_the_edge_of_its_support_is_said_to_be_one_and_has_no_error_of_zero():
     """All means are allowed but those of the data: the least is taken, and the data say nothing of how far it moves."""
     fit = fit_of(lambda n: normal(n, 1.0), points(), mean=1.2)

@@ -86,6 +86,7 @@ def test_the_monte_carlo_error_is_the_scatter_between_reports(laminate_report):
     assert ((scatter / claimed > 0.5) & (scatter / claimed < 2)).all(), (scatter, claimed)
 
 
+@pytest.mark.slow
 def test_open_directions_are_named_and_have_no_errors():
     truth = {"a": jnp.array(0.1), "b": jnp.array(0.2), "spread": jnp.array(0.3)}
     report = identifiability(shifted, truth, SlicedWasserstein(), keys=["y"], rng_key=KEY, num_specimens=500)
@@ -112,6 +113,7 @@ def test_the_table_shows_errors_and_numbers(laminate_report):
     assert laminate_report.stats == {"populations": 4, "specimens": 1500, "solves": 12_000}
 
 
+@pytest.mark.slow
 def test_a_parameter_of_value_zero_has_an_error_but_no_relative_one():
     report = identifiability(
         normal, NORMAL | {"mean": 0.0}, SlicedWasserstein(), keys=["y"], rng_key=KEY, num_specimens=400

@@ -113,6 +113,7 @@ def test_a_second_run_compiles_nothing_and_is_the_same(laminate_estimator, lamin
     assert np.abs(other.unconstrained - laminate_fit.unconstrained).max() > 0
 
 
+@pytest.mark.slow
 def test_the_model_is_traced_once_for_each_size(laminate_data):
     traces = []
 
@@ -194,6 +195,7 @@ def test_noise_of_the_measurement_is_a_parameter_like_any_other():
     assert np.abs(z_scores(fit, BOARD_TRUTH)).max() < 4
 
 
+@pytest.mark.slow
 def test_parameters_that_the_data_cannot_tell_apart_are_named():
     y = 1.0 + 0.5 * jax.random.normal(jax.random.key(3), (200,))
     fit = MinimumDistance(shifted, {"y": y}, DIVERGENCE).run(KEY, 300, num_starts=1, progress=False)

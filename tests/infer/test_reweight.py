@@ -49,6 +49,7 @@ def test_the_estimate_solves_its_equations(estimator, fit, sharper):
     assert again.stats["iterations"] >= sharper.stats["iterations"]
 
 
+@pytest.mark.slow
 def test_a_right_model_passes_the_test_and_a_wrong_one_fails(sharper):
     """J of a right model is chi-square: p < .001 once in 1000 seeds. The wrong one has fatter tails."""
     assert sharper.p_value > 1e-3
@@ -66,6 +67,7 @@ def test_a_right_model_passes_the_test_and_a_wrong_one_fails(sharper):
     assert reweight(estimator, fit, 2000, rng_key=KEY, **OPTIONS).p_value < 1e-3
 
 
+@pytest.mark.slow
 def test_the_divergence_serves_the_ordinary_estimator(estimator, fit, sharper):
     """Its own minimum is near the solution of the held equations, and its standard errors are those."""
     plain = MinimumDistance(laminates, estimator._data, sharper.weighted).run(KEY, 2000, num_starts=2, progress=False)

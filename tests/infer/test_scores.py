@@ -97,6 +97,7 @@ def test_the_gradient_by_score_is_that_of_large_populations(model, layered_data)
     assert abs(mean[0] - mean[1]) < 4 * np.linalg.norm(error) + 0.02 * abs(mean[1])  # the step is finite
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_held_labels_make_a_smooth_divergence_with_the_gradient_it_says():
     """At the point where they are held all is as it is drawn; elsewhere differences of the divergence are its slope."""
@@ -169,6 +170,7 @@ def test_rounds_from_afar_join_a_basin_that_is_known_and_give_up_against_a_bette
     assert lost.status == "abandoned"
 
 
+@pytest.mark.slow
 def test_a_discrete_label_is_estimated():
     """Two parameters at four standard errors: a false alarm in 8000."""
     fit = MinimumDistance(mixtures, measured_mixtures(1000), DIVERGENCE).run(KEY, 3000, num_starts=2, progress=False)
@@ -271,6 +273,7 @@ def labels_in_a_function(num_specimens):
         nh.homogenize("K_eff", nh.CheckerboardCell(), draw, inputs=(phi[..., 0], kappa), num_realizations=3)
 
 
+@pytest.mark.slow
 def test_a_path_that_is_cut_unseen_is_refused_and_the_score_mends_it():
     tensors = jnp.eye(2) * (1 + jax.random.uniform(KEY, (20, 1, 1)))
     with pytest.warns(UserWarning, match="without spread"):

@@ -69,6 +69,7 @@ def test_a_basin_that_one_start_alone_has_found_is_not_trusted(seed):
     assert len(fit.basins[0].starts) > 1 or fit.losses.shape[0] == 6
 
 
+@pytest.mark.slow
 def test_a_basin_where_the_descent_ran_away_is_not_trusted():
     """Far out on the right the mean stays at 0.1, which 200 specimens do not refuse; on the left it can be zero."""
     y = np.random.default_rng(0).permutation(jax.scipy.special.ndtri((np.arange(200) + 0.5) / 200))
