@@ -14,11 +14,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --on
 WORKERS := 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
 PYTEST := $(BIN)/python -m pytest $(PYTEST_OPTIONS)
-# Compiling is most of the time of the fast tests: a third less without optimisation, half of that by the old emitters
-# of fused loops. The slow tests run as users do. Splitting a program gains nothing where every core has a worker.
-# Wider vectors than AVX make the old emitters wrong without optimisation (facets of Laguerre cells in space, jax 0.10).
-QUICKLY := XLA_FLAGS='--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX \
-  --xla_cpu_parallel_codegen_split_count=1'
+# Compiling is most of the time of the fast tests: a third less without optimisation, and half of that by the old
+# emitters of fused loops, which the locked JAX still has. Wider vectors than AVX make those wrong without optimisation
+# (facets of Laguerre cells in space). The slow tests run as users do. Splitting a program gains nothing where every
+# core has a worker.
+XLA_QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1
+QUICKLY := XLA_FLAGS='$(XLA_QUICKLY)'
+QUICKLY_LOCKED := XLA_FLAGS='$(XLA_QUICKLY) --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX'
 # Interpreters of pyenv and uv are tried after those on the path.
 PYENV := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.*/bin/python3)
 UV := $(wildcard $(or $(UV_PYTHON_INSTALL_DIR),$(HOME)/.local/share/uv/python)/cpython-3.*/bin/python3)
@@ -93,8 +95,8 @@ bench: $(VENV)/.installed-bench  ## run every benchmark (long); tables go to ben
 
 .PHONY: test
 test: $(VENV)/.installed-test  ## the fast tests: a marked subset in 32 bits, then all of them in 64 bits
-	$(QUICKLY) NUMPYRO_HOMOG_TEST_X64=0 $(PYTEST) -m "x32 and not slow" tests
-	$(QUICKLY) NUMPYRO_HOMOG_TEST_X64=1 $(PYTEST) -m "not slow" tests
+	$(QUICKLY_LOCKED) NUMPYRO_HOMOG_TEST_X64=0 $(PYTEST) -m "x32 and not slow" tests
+	$(QUICKLY_LOCKED) NUMPYRO_HOMOG_TEST_X64=1 $(PYTEST) -m "not slow" tests
 
 .PHONY: test-x32
 test-x32: $(VENV)/.installed-test  ## all fast tests in 32 bits

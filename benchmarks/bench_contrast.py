@@ -23,7 +23,7 @@ import numpyro_homog as nh  # noqa: E402
 from benchmarks.machine import describe_machine  # noqa: E402
 from benchmarks.voronoi_cells import voronoi_field  # noqa: E402
 
-CONTRASTS = (10.0, 100.0, 1e3, 1e4)
+CONTRASTS = (5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 1e3, 1e4)
 CASES = {
     "2D conduction": ((64, 64), nh.Conductivity(), 16),
     "2D elasticity": ((64, 64), nh.LinearElasticity(), 8),

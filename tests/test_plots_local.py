@@ -115,6 +115,7 @@ def test_streamlines_run_from_high_potential_to_low():
         assert all(head[axis] < tail[axis] for tail, head in (arrow._posA_posB for arrow in arrows))
 
 
+@pytest.mark.slow
 def test_a_plane_of_a_volume():
     cell, field, solution = solved(SPACE)
     figure = plot_local_fields(cell, field, solution, normal=1, position=0.0, length_unit="m")

@@ -77,6 +77,7 @@ def test_a_discrete_draw_without_parameters_is_not_reported():
     assert Population(model, ["x"]).non_reparametrized == {}
 
 
+@pytest.mark.slow
 def test_constraints_go_back_and_forth():
     population = Population(rich, ["K_eff"], (10,))
     params = jax.jit(population.prior_sample)(KEY)
@@ -254,6 +255,7 @@ def test_noise_is_common_to_all_parameters_and_differs_between_keys():
     assert not np.allclose(population.simulate({"mu": 0.0, "sigma": 0.5}, jax.random.key(8))["K_eff"], a)
 
 
+@pytest.mark.slow
 def test_per_specimen_data_follow_the_chunks():
     temperature = jnp.arange(1.0, 24.0)
     population = Population(rich, ["K_eff"], (23, temperature), chunk_size=5)
@@ -325,6 +327,7 @@ def test_peak_memory_does_not_grow_with_the_population():
     assert large < 1e8
 
 
+@pytest.mark.slow
 def test_a_failed_member_is_nan_with_zero_derivative_unless_asked_to_raise():
     def model():
         shift = numpyro.sample("shift", dist.Normal(0.0, 1.0))

@@ -133,7 +133,7 @@ def test_sites_that_cannot_be_scored_are_refused(name, message):
 # --- the simulation ---
 
 
-@pytest.mark.x32
+@pytest.mark.slow
 def test_held_sites_have_the_values_of_another_point_and_the_ratio_of_their_densities():
     """The rest has the values of its own point: kappa acts, alpha does not."""
     population = Population(layered, ["K_eff"], (7,), chunk_size=4, score=("phi",))

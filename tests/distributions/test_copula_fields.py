@@ -151,6 +151,7 @@ def test_small_concentrations_leave_finite_derivatives(x64):
     assert jnp.count_nonzero(gradient) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_dirichlet_parameters_have_the_derivatives_of_differences():
     points = jnp.array([[0.1, 0.2], [0.8, 0.9]])

@@ -97,6 +97,7 @@ def test_straight_interface_at_a_sub_voxel_position():
     np.testing.assert_allclose(f[..., 0], np.broadcast_to(16 * inside[:, None], (16, 16)), atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_error_is_of_second_order(distance):
     z = seeds(3, (8,), key=3)
@@ -184,6 +185,7 @@ def test_symmetries_in_space(eps):
     np.testing.assert_allclose(fractions(1 - z, w, grid), f[:, ::-1, ::-1, ::-1], **close)
 
 
+@pytest.mark.slow
 def test_symmetries(eps):
     z = seeds(4, (5,), key=11)
     w = jnp.array([0.0, 0.1, 0.05, -0.03])

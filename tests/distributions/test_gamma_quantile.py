@@ -61,6 +61,7 @@ def test_derivatives_are_the_differences_of_scipy(which, x64):
     np.testing.assert_allclose(derivative, difference, rtol=1e-9 if x64 else 1e-4, atol=1e-9 if x64 else 1e-6)
 
 
+@pytest.mark.slow
 def test_reverse_mode_and_batches():
     shape, score = jnp.array([0.1, 2.0, 30.0]), jnp.array([-1.0, 0.5, 3.0])
     by_both = jax.vmap(jax.grad(log_gamma_quantile, argnums=(0, 1)))(shape, score)

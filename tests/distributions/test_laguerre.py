@@ -57,6 +57,7 @@ def test_members_of_a_batch_follow_their_own_delays():
     np.testing.assert_allclose(law.sample(KEY).mean((1, 2)), jnp.eye(2), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_predictive_and_reparam():
     draws = Predictive(model, num_samples=3)(KEY, num_specimens=4)
     assert draws["phases"].shape == (3, 4, 8, 8, 3)

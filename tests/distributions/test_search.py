@@ -66,6 +66,7 @@ def test_a_seed_that_is_left_out_does_not_matter(name, kind):
     np.testing.assert_allclose(np.sort(chosen, -1)[near], best[near], rtol=2e-4)  # seven bits hold the index
 
 
+@pytest.mark.slow
 def test_uniform_seeds_seldom_need_a_second_search():
     grid, num = nh.Grid((32, 32)), 200
     plan = _search._plan(grid, num, 2**0.5)

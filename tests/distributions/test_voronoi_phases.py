@@ -99,6 +99,7 @@ def test_predictive_and_reparam():
     assert np.isfinite(log_density(exposed, (4,), {}, values)[0])
 
 
+@pytest.mark.slow
 def test_members_of_a_batch_follow_their_own_fractions():
     law = VoronoiPhases(GRID, jnp.eye(3), 4, sharp=True)
     np.testing.assert_allclose(law.sample(KEY).mean((1, 2)), jnp.eye(3), atol=1e-6)
@@ -108,6 +109,7 @@ def test_members_of_a_batch_follow_their_own_fractions():
     assert float(two[1, 4, 0]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_field_evaluated_at_the_seeds():
     def graded(num):
         with numpyro.plate("specimens", num):
@@ -313,7 +315,7 @@ def test_fractions_in_any_dimension(shape):
     assert np.abs(smooth - coarse).mean() < 0.015
 
 
-@pytest.mark.x32
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("d", "n", "num"),
     [(2, 28, 45), (2, 20, 45), (2, 14, 45), (3, 34, 30), (3, 16, 30), (3, 13, 30), (3, 9, 30)],
@@ -335,6 +337,7 @@ def test_one_voxel_in_a_hundred_meets_more_cells_than_are_cut(d, n, num):
 # --- statistics ---
 
 
+@pytest.mark.slow
 def test_mean_volume_fractions():
     for temperature in (None, 0.3):
         law = VoronoiPhases(GRID, FRACTIONS, 20, sharp=True, temperature=temperature)

@@ -81,6 +81,7 @@ def test_the_linearization_is_the_derivative(weighted, eps):
     np.testing.assert_allclose(found.curvature, jacobian.T @ jacobian / len(r), rtol=1000 * eps)
 
 
+@pytest.mark.slow
 def test_tangents_that_are_noise_have_no_curvature_on_average(weighted):
     """The difference of curvature and noise is unbiased: 60 clouds, four standard errors, three entries."""
 
@@ -119,6 +120,7 @@ def test_the_influence_on_the_gradient_is_that_of_the_features(weighted):
         np.testing.assert_allclose(299 * moved @ jacobian, influence[i], atol=0.1 * jnp.abs(influence).max())
 
 
+@pytest.mark.slow
 def test_scores_and_paths_agree_about_a_shift():
     """A normal law is moved by its points or by their weights, whose score is x: the same Jacobian on average.
 

@@ -177,6 +177,7 @@ def test_a_failed_cell_gives_minus_infinity_and_a_finite_gradient():
     assert jnp.isfinite(gradient["shift"])
 
 
+@pytest.mark.slow
 def test_a_divergence_that_is_not_finite_gives_minus_infinity():
     posterior = posterior_of(divergence=lambda x, y, *, rng_key: jnp.sum(x) * jnp.nan)
     assert log_density(posterior, (10,), {}, {"mu": 0.0, "sigma": 1.0})[0] == -jnp.inf

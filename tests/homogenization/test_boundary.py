@@ -61,6 +61,7 @@ def test_the_error_is_certified(boundary, law, d, tolerance):
     assert np.all(error <= tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 @each_law
 @pytest.mark.parametrize(("d", "contrast"), [(2, 30.0), *(pytest.param(3, c, marks=slow) for c in (3.0, 1000.0))])

@@ -48,7 +48,7 @@ def test_cells_cannot_be_changed():
         make_cell(SHAPE).tolerance = 1e-3
 
 
-@pytest.mark.x32
+@pytest.mark.slow
 def test_a_solution_is_a_pytree_with_the_tensor_of_effective_tensor(x64):
     cell, field = make_cell(SHAPE), smooth_field(0, (3, *SHAPE))
     solution = jax.jit(lambda field: nh.solve_cell(cell, field))(field)

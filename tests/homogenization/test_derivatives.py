@@ -46,6 +46,7 @@ def difference(fn, field, direction):
     return (fn(field + STEP * direction) - fn(field - STEP * direction)) / (2 * STEP)
 
 
+@pytest.mark.slow
 @each_kind
 def test_jvp_vjp_and_differences_agree(kind):
     field = a_field(kind)

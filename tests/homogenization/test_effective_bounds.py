@@ -50,7 +50,7 @@ def limit_of_upper_bounds(field, factors):
 # --- exact cases ---
 
 
-@pytest.mark.x32
+@pytest.mark.slow
 def test_four_phase_checkerboards_are_exact(x64):
     s = jnp.asarray(10 ** np.random.default_rng(0).uniform(0, 2, (5, 4)))
     quadrants = jnp.stack([jnp.stack([s[:, 0], s[:, 3]], -1), jnp.stack([s[:, 1], s[:, 2]], -1)], -2)

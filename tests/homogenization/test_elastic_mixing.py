@@ -81,6 +81,7 @@ def test_a_turned_laminate_is_the_turned_laminate(d):
     np.testing.assert_allclose(stiffness(frame[:, 0]), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_cut_layers_have_the_tensor_of_the_whole_laminate():
     """A voxel that an interface cuts parallel to a face is a laminate itself: exact at any resolution."""
@@ -118,6 +119,7 @@ def test_laminates_are_closer_than_isotropic_rules_on_inclined_interfaces():
     assert error["LaminateMixing"] < 0.02 * np.linalg.norm(reference)
 
 
+@pytest.mark.slow
 def test_derivatives_of_mixed_stiffness_are_finite_everywhere():
     phases = jax.nn.one_hot(jnp.zeros((4, 4), int).at[1, 1].set(1), 3)
     for rule in RULES.values():
@@ -191,6 +193,7 @@ def test_plane_stress_is_not_lost_in_a_mixture(rule, young, x64):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 @each_rule
 def test_plane_stress_is_not_lost_on_two_grids(rule):

@@ -125,6 +125,7 @@ def test_plane_stress_of_a_plate_is_the_limit_of_thin_free_plates():
     close(effective, np.array([[stiff, 0.3 * stiff, 0], [0.3 * stiff, stiff, 0], [0, 0, 0.7 * stiff]]), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_anisotropic_voxels_are_within_their_bounds_and_certified():
     rng = np.random.default_rng(3)

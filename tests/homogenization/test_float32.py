@@ -52,6 +52,7 @@ def test_the_floor_of_the_tensor_of_a_tensor_field(exact):
     assert relative_error(tensors, exact(100.0)) < FLOORS[100.0]
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_gradients_agree_to_the_root_of_the_tolerance():
     single, double = (field[0] for field in fields(10.0))

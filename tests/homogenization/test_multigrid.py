@@ -163,6 +163,7 @@ def test_derivatives_are_those_of_the_reference_medium(law):
         np.testing.assert_allclose(a, b, atol=1e-5 * np.max(b))
 
 
+@pytest.mark.slow
 def test_a_program_without_lapack_runs_in_several_threads():
     """Calls of LAPACK on batches that run at the same time wait for one another forever in jaxlib 0.10."""
     cell, field = make((16, 16)), random_field("conduction", (16, 16), 1e3)
@@ -230,6 +231,7 @@ def test_members_of_low_contrast_go_by_the_reference_medium():
     np.testing.assert_array_equal(low, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_a_member_that_needs_too_many_iterations_does_not_keep_the_certificate_from_the_others():
     field = jnp.concatenate([random_field("conduction", (16, 16), contrast, (1,)) for contrast in (2.0, 1e6)])
@@ -284,6 +286,7 @@ def test_what_has_no_cycle_is_refused():
         nh.Multigrid(contrast=float("nan"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [0.0, np.nan, -1.0])
 def test_a_bad_member_is_flagged_and_leaves_the_others_alone(bad):
     cell, field = make((16, 16), tolerance=1e-5), random_field("conduction", (16, 16), 50.0)

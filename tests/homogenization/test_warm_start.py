@@ -51,6 +51,7 @@ def test_the_tensors_are_the_same_and_certified_and_cost_fewer_iterations(kind, 
     np.testing.assert_allclose(again.effective, warm.effective, rtol=0, atol=3 * tolerance * np.max(cold.effective))
 
 
+@pytest.mark.slow
 @pytest.mark.x64_only
 def test_the_error_is_certified_for_any_start():
     """The exact tensor is below that of the solver by no more than the certified error, from near and from far."""

@@ -105,6 +105,7 @@ def test_an_estimate_at_the_edge_of_its_support_is_said_to_be_one_and_has_no_err
     assert draws["spread"].std() > 0
 
 
+@pytest.mark.slow
 def test_a_small_value_that_the_data_tell_is_not_at_an_edge():
     """A spread a thousandth of what the prior expects: near zero, and known as well as any other."""
     fit = fit_of(normal, {"y": 1e-3 * points()["y"]}, mean=5e-4, spread=3e-4)
@@ -124,6 +125,7 @@ def test_a_reweighted_fit_is_drawn_from_as_well():
         np.testing.assert_allclose(draws[name].std(axis=0), error, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_a_fit_without_errors_cannot_be_drawn_from():
     class MeanDistance(AbstractDivergence):
         def __call__(self, x, y, *, rng_key):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import optax
 import pytest
 from numpyro.infer.util import log_density
 
@@ -49,6 +50,14 @@ def test_one_failed_specimen_is_told_and_left_out_on_request():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_failed_specimens_that_nobody_counted_are_not_zero():
+    data = {"z": np.random.default_rng(0).standard_normal(100) + 1}
+    estimator = MinimumDistance(normal, data, DIVERGENCE, optimizer=optax.adam(0.1), num_steps=20, max_failed=0.01)
+    fit = estimator.run(KEY, 200, (7,), num_starts=1, progress=False)
+    assert fit.stats["failed"] is None
+
+
 def test_identifiability_leaves_failed_specimens_out_on_request():
     call = {"keys": ["z"], "rng_key": KEY, "num_populations": 2}
     with pytest.raises(RuntimeError, match="max_failed"):

@@ -128,7 +128,7 @@ def test_the_model_is_traced_once_for_each_size(laminate_data):
     assert len(traces) == once
 
 
-@pytest.mark.x32
+@pytest.mark.slow
 def test_arviz_and_netcdf(laminate_fit, tmp_path):
     import arviz as az
 
@@ -144,6 +144,7 @@ def test_arviz_and_netcdf(laminate_fit, tmp_path):
     np.testing.assert_allclose(again.observed_data["K_eff"], laminate_fit.data["K_eff"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_rounds", [1, 3])
 def test_resuming_a_finished_run_simulates_for_the_standard_errors_alone(num_rounds, laminate_data, tmp_path):
     """Parameters that the data do not tell ask for three rounds of starts."""
@@ -159,6 +160,7 @@ def test_resuming_a_finished_run_simulates_for_the_standard_errors_alone(num_rou
         estimator.run(jax.random.key(1), 100, num_starts=1, progress=False, checkpoint=path)
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_the_checkpoint_and_says_so(laminate_data, tmp_path, monkeypatch):
     from numpyro_homog.infer._progress import Progress
 
@@ -223,6 +225,7 @@ def location(prior):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prior", "undetermined", "result"),
     [

@@ -43,6 +43,7 @@ def estimator():
     return estimator
 
 
+@pytest.mark.slow
 @each_way
 def test_a_fit_of_a_local_model(estimator, through):
     fit = estimator.first
@@ -55,6 +56,7 @@ def test_a_fit_of_a_local_model(estimator, through):
     assert through(again).summary() == fit.summary()
 
 
+@pytest.mark.slow
 def test_an_estimator_after_its_run(estimator):
     again = pickle.loads(pickle.dumps(estimator))
     fit = again.run(KEY, 500, num_starts=1, progress=False)

@@ -31,6 +31,7 @@ def normal(num_specimens):
         numpyro.sample("y", dist.Normal(mean, spread))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("y", "noise", "num_rounds", "result"),
     [
@@ -52,6 +53,7 @@ def test_above_the_noise_floor_other_rounds_of_starts_follow(y, noise, num_round
     assert ("Beware: The divergence is more than three times" in fit.summary()) == (result == "misfit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_basin_that_one_start_alone_has_found_is_not_trusted(seed):
     optimizer = LevenbergMarquardt(max_rounds=3)

@@ -25,16 +25,15 @@ class AbstractPreconditioner(eqx.Module):
 
     @abc.abstractmethod
     def cycle(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> GridCycle | None:
-        """What takes the place of the reference medium above `contrast`, or None."""
+        """What takes the place of the reference medium at high contrast, or None."""
 
-    @property
     @abc.abstractmethod
-    def contrast(self) -> float:
+    def switch(self, law: AbstractLaw, ndim: int) -> float:
         """Above this contrast `cycle` is used."""
 
 
 class ReferenceMedium(AbstractPreconditioner):
-    """Preconditioning by a homogeneous medium: best up to a contrast of about 30.
+    """Preconditioning by a homogeneous medium: best at low contrast (see `Multigrid` for how low).
 
     Iterations do not depend on the mesh, and grow like the square root of the contrast.
     """
@@ -46,8 +45,7 @@ class ReferenceMedium(AbstractPreconditioner):
         """None."""
         return None
 
-    @property
-    def contrast(self) -> float:
+    def switch(self, law, ndim):
         """Never reached."""
         return math.inf
 
@@ -62,7 +60,8 @@ class Multigrid(AbstractPreconditioner):
     batch with low contrast go by the reference medium. Programs take longer to compile.
 
     Attributes:
-        contrast: where it takes over from the reference medium.
+        contrast: where it takes over from the reference medium; None for where it is the faster
+            (`benchmarks/bench_contrast.py`): SWITCHES_TEXT.
 
     Raises:
         ValueError: at construction, if `contrast` is no number >= 1; with `CellProblem`, for meshes, boundary
@@ -72,10 +71,10 @@ class Multigrid(AbstractPreconditioner):
         >>> cell = CellProblem(Grid((64, 64)), Conductivity(), Periodic(), preconditioner=Multigrid())
     """
 
-    contrast: float = eqx.field(static=True, default=30.0)
+    contrast: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        if not self.contrast >= 1:
+        if self.contrast is not None and not self.contrast >= 1:
             raise ValueError(f"contrast is greatest over least coefficient, at least 1; got {self.contrast}.")
 
     def check(self, grid, law, boundary):
@@ -90,3 +89,9 @@ class Multigrid(AbstractPreconditioner):
     def cycle(self, grid, law, boundary, bases):
         """The cycle on the grid."""
         return grid_cycle(grid, law, boundary, bases)
+
+    def switch(self, law, ndim):
+        """`contrast`, or where the two take as long."""
+        if self.contrast is not None:
+            return self.contrast
+        return _SWITCHES[law.num_components(ndim) > 1, ndim > 2]

@@ -261,7 +261,8 @@ def _precondition(problem, coefficients, values, prepared, contrast, allowance, 
     cycle = problem.preconditioner.cycle(problem.geometry, problem.law, problem.boundary, problem.bases)
     if cycle is None:
         return with_reference()
-    return lax.cond(jnp.max(contrast) > problem.preconditioner.contrast, with_cycle, with_reference)
+    switch = problem.preconditioner.switch(problem.law, problem.geometry.ndim)
+    return lax.cond(jnp.max(contrast) > switch, with_cycle, with_reference)
 
 
 def _contrast(coefficients):

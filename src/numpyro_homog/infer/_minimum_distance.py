@@ -257,7 +257,9 @@ class MinimumDistance:
             result = RESULTS.misfit
             simulated = outcome.level.simulated(best.position)
             evidence += reasons_of_misfit(self.scale.names, np.asarray(problem.data.cloud), np.asarray(simulated.cloud))
-        num_failed = outcome.level.left_out(best.position).size if outcome.level is not None and self.max_failed else 0
+        num_failed: int | None = 0
+        if self.max_failed:
+            num_failed = None if outcome.level is None else outcome.level.left_out(best.position).size
         losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
         for row, values in zip(losses, outcome.losses, strict=True):
             row[: len(values)] = values
