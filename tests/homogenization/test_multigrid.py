@@ -221,6 +221,21 @@ def test_the_certificate_holds(law):
         assert np.all(found.stats["error"] <= tolerance)
 
 
+@pytest.mark.x32
+@pytest.mark.parametrize(
+    ("law", "ndim", "slow", "fast"),
+    [
+        (nh.Conductivity(), 2, 4.0, 100.0),
+        (nh.LinearElasticity(), 2, 10.0, 100.0),
+        (nh.LinearElasticity(), 3, 20.0, 200.0),
+    ],
+)
+def test_the_switch_is_that_of_the_law_unless_one_is_given(law, ndim, slow, fast):
+    """It was 30 for all: conduction had waited too long, elasticity in space went to the slower one."""
+    assert slow < nh.Multigrid().switch(law, ndim) < fast
+    assert nh.Multigrid(contrast=7.0).switch(law, ndim) == 7.0
+
+
 @pytest.mark.slow
 def test_members_of_low_contrast_go_by_the_reference_medium():
     field = random_field("conduction", (16, 16), 20.0)

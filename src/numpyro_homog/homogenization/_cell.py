@@ -43,7 +43,7 @@ class CellProblem(AbstractCell):
         max_iterations: conjugate-gradient iterations after which a member is declared failed.
         discretization: `Primal()`, whose tensor is an upper bound; or, where they exist, `PrimalDual()`, whose tensor
             is far closer and costs twice as much, and `MeanDilatation()` for phases with Poisson's ratio above .49.
-        preconditioner: `ReferenceMedium()`, or `Multigrid()` for contrasts above 30.
+        preconditioner: `ReferenceMedium()`, or `Multigrid()` for high contrast.
 
     Raises:
         TypeError, ValueError: at construction, for arguments that are not as described.

@@ -11,6 +11,9 @@ from ._law import AbstractLaw
 from ._multigrid import GridCycle, coarser_shapes, grid_cycle
 from ._tensor_fields import Geometry
 
+# By benchmarks/bench_contrast.py; whether the unknown is a vector, and whether the cell is in space.
+_SWITCHES = {(False, False): 10.0, (False, True): 10.0, (True, False): 30.0, (True, True): 50.0}
+
 
 class AbstractPreconditioner(eqx.Module):
     """How the iteration of a cell problem is preconditioned.
@@ -33,7 +36,7 @@ class AbstractPreconditioner(eqx.Module):
 
 
 class ReferenceMedium(AbstractPreconditioner):
-    """Preconditioning by a homogeneous medium: best at low contrast (see `Multigrid` for how low).
+    """Preconditioning by a homogeneous medium: best at low contrast (see `Multigrid`).
 
     Iterations do not depend on the mesh, and grow like the square root of the contrast.
     """
@@ -61,7 +64,7 @@ class Multigrid(AbstractPreconditioner):
 
     Attributes:
         contrast: where it takes over from the reference medium; None for where it is the faster
-            (`benchmarks/bench_contrast.py`): SWITCHES_TEXT.
+            (`benchmarks/bench_contrast.py`): 10 for conduction, 30 for elasticity in the plane and 50 in space.
 
     Raises:
         ValueError: at construction, if `contrast` is no number >= 1; with `CellProblem`, for meshes, boundary

@@ -82,11 +82,13 @@ class GridCycle(NamedTuple):
 
         if self.clamped:
             return functools.partial(cycle, 0)
-        shares = jnp.asarray(node_shares(self.shapes[0], nodes[0]), values.dtype)
+        shares = jnp.asarray(node_shares(self.shapes[0], nodes[0]), values.dtype).ravel()
 
         def invert(residual):
             solution = cycle(0, residual)
-            return solution - jnp.sum(shares * solution, axis=tuple(range(3, solution.ndim)), keepdims=True)
+            # A product, not a sum: XLA would compute the solution once more within the sum.
+            mean = jnp.matmul(solution.reshape(*solution.shape[:3], -1), shares, precision=lax.Precision.HIGHEST)
+            return solution - lax.expand_dims(mean, range(3, solution.ndim))
 
         num = self.operators[0].matrices.shape[2]
         return of_zero_gradient(invert, jnp.asarray(self.gradients, values.dtype), len(values), num) if free else invert
