@@ -16,7 +16,7 @@ X64 = os.environ.get("NUMPYRO_HOMOG_TEST_X64", "1") != "0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_ENABLE_X64"] = "1" if X64 else "0"
 os.environ["MPLBACKEND"] = "Agg"
-# Compiling is most of the time. Tests compile many programs twice, and unchanged ones need no compiler at the next run.
+# Compiling is most of the time: programs are kept for the next run, until `make clean`.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 

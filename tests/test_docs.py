@@ -15,7 +15,6 @@ from numpyro.handlers import seed, trace
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.slow
 @pytest.mark.numpyro_layer
 def test_the_examples_of_extending_run():
     names = {}

@@ -87,7 +87,6 @@ def test_import_is_quick(imported):
     assert cost(seen) < SHARE
 
 
-@pytest.mark.slow
 def test_the_probe_sees_a_bad_module(tmp_path):
     """A module that does everything wrong is caught in every respect."""
     (tmp_path / "careless.py").write_text(

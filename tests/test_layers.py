@@ -336,7 +336,6 @@ def test_files_are_short_in_the_median():
     assert median(lengths) < MAX_MEDIAN
 
 
-@pytest.mark.slow
 def test_the_table_matches_what_python_loads():
     """The static view misses nothing: importing one pure module loads no NumPyro and nothing above it."""
     pure = {name for name, level in LEVELS.items() if level < FIRST_NUMPYRO_LEVEL}

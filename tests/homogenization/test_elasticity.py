@@ -184,7 +184,6 @@ def test_fields_that_do_not_fit_are_refused(field, message):
         nh.effective_tensor(make((4, 4)), jax.tree.map(jnp.asarray, field))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lame", "shear"),
     [(1.0, 0.0), (1.0, -1.0), (-1.0, 0.9), (np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan)],
@@ -198,7 +197,6 @@ def test_materials_that_are_none_are_flagged(lame, shear):
     assert np.isnan(tensors[1]).all()
 
 
-@pytest.mark.slow
 def test_a_mandel_field_that_is_not_symmetric_or_not_definite_is_flagged():
     good = jnp.broadcast_to(jnp.eye(3), (4, 4, 3, 3))
     for bad in (good.at[0, 0, 0, 1].set(0.5), good.at[1, 1, 2, 2].set(-0.1), good.at[1, 1].set(0.0)):

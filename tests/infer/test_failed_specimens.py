@@ -11,7 +11,7 @@ from numpyro.infer.util import log_density
 
 import numpyro_homog as nh
 from numpyro_homog.clouds import without_failed
-from numpyro_homog.divergences import SlicedWasserstein
+from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance, identifiability
 
 KEY = jax.random.key(0)
@@ -24,6 +24,13 @@ def normal(num_specimens, broken=()):
         y = numpyro.sample("y", dist.Normal(mean, 1.0))
         is_broken = jnp.isin(index, jnp.asarray(broken, int))
         numpyro.deterministic("z", jnp.where(is_broken, jnp.nan, y))
+
+
+class DistanceOfMeans(AbstractDivergence):
+    """No residuals."""
+
+    def __call__(self, x, y, *, rng_key):
+        return jnp.sum((jnp.mean(x, axis=0) - jnp.mean(y, axis=0)) ** 2)
 
 
 @pytest.mark.x32
@@ -51,11 +58,12 @@ def test_one_failed_specimen_is_told_and_left_out_on_request():
 
 @pytest.mark.slow
 @pytest.mark.slow
-def test_failed_specimens_that_nobody_counted_are_not_zero():
+@pytest.mark.parametrize(("divergence", "failed"), [(DIVERGENCE, 1), (DistanceOfMeans(), None)])
+def test_failed_specimens_are_counted_with_residuals_and_never_said_to_be_none_without(divergence, failed):
     data = {"z": np.random.default_rng(0).standard_normal(100) + 1}
-    estimator = MinimumDistance(normal, data, DIVERGENCE, optimizer=optax.adam(0.1), num_steps=20, max_failed=0.01)
+    estimator = MinimumDistance(normal, data, divergence, optimizer=optax.adam(0.1), num_steps=20, max_failed=0.01)
     fit = estimator.run(KEY, 200, (7,), num_starts=1, progress=False)
-    assert fit.stats["failed"] is None
+    assert fit.stats["failed"] == failed
 
 
 def test_identifiability_leaves_failed_specimens_out_on_request():

@@ -31,7 +31,6 @@ def test_a_start_is_where_the_descent_begins(num_specimens):
         np.testing.assert_allclose(ends[i]["kappa"], start["kappa"], rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_bad_starts_are_refused():
     estimator = MinimumDistance(laminates, measured(laminates, LAMINATE_TRUTH, 50), SlicedWasserstein())
     with pytest.raises(ValueError, match="number of starts"):
@@ -40,7 +39,6 @@ def test_bad_starts_are_refused():
         estimator.run(KEY, 50, starts=[{"kappa": np.array([3.0, 0.7]), "shift": 0.1}], progress=False)
 
 
-@pytest.mark.slow
 def test_a_start_in_the_wrong_order_is_told_by_its_name_and_not_by_the_model():
     """Its inverse is no number, and the mixing rule spoke first, of conductivities that are not finite and positive."""
     cell = nh.CellProblem(nh.Grid((4, 4)), nh.Conductivity(), nh.Periodic())

@@ -131,7 +131,6 @@ def test_a_compared_site_without_parameters_is_told():
         run(model, {"y": np.arange(20.0)}, num_specimens=30)
 
 
-@pytest.mark.slow
 def test_vectors_of_components_are_told_the_way_to_tensors():
     rows = np.random.default_rng(0).uniform(1.0, 2.0, (20, 3)) * [1.0, 1.0, 0.1]
     with pytest.raises(ValueError, match=r"components K11, K22, K12.*from_unique_components"):

@@ -11,9 +11,6 @@ from ._law import AbstractLaw
 from ._multigrid import GridCycle, coarser_shapes, grid_cycle
 from ._tensor_fields import Geometry
 
-# By benchmarks/bench_contrast.py; whether the unknown is a vector, and whether the cell is in space.
-_SWITCHES = {(False, False): 10.0, (False, True): 10.0, (True, False): 30.0, (True, True): 50.0}
-
 
 class AbstractPreconditioner(eqx.Module):
     """How the iteration of a cell problem is preconditioned.
@@ -64,7 +61,7 @@ class Multigrid(AbstractPreconditioner):
 
     Attributes:
         contrast: where it takes over from the reference medium; None for where it is the faster
-            (`benchmarks/bench_contrast.py`): 10 for conduction, 30 for elasticity in the plane and 50 in space.
+            (`benchmarks/bench_contrast.py`): 12 for conduction, 30 for elasticity in the plane and 50 in space.
 
     Raises:
         ValueError: at construction, if `contrast` is no number >= 1; with `CellProblem`, for meshes, boundary
@@ -97,4 +94,6 @@ class Multigrid(AbstractPreconditioner):
         """`contrast`, or where the two take as long."""
         if self.contrast is not None:
             return self.contrast
-        return _SWITCHES[law.num_components(ndim) > 1, ndim > 2]
+        if law.num_components(ndim) == 1:
+            return 12.0
+        return 30.0 if ndim < 3 else 50.0

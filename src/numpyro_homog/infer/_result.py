@@ -54,8 +54,8 @@ class MinimumDistanceResult(eqx.Module):
             the clouds differ after a misfit, phases that are exchangeable.
         stats: costs: "iterations" (populations simulated), "solves" (specimens simulated), "seconds",
             "compile_seconds" (within "seconds"), "screening_iterations" (per start), "num_data", "num_simulated" (in a
-            population), "failed" (specimens left out at the estimate; None where optax descends and nobody counts),
-            "num_populations" (of whose estimates this one is the mean; more than one with scores).
+            population), "failed" (specimens left out at the estimate; None, not counted, if the divergence has no
+            residuals), "num_populations" (of whose estimates this one is the mean; more than one with scores).
         data: compared site -> measured values.
         prior: draws of the prior in unconstrained space, shape (num_draws, P).
         population: what simulates the specimens of the model. It goes into a pickle with the model's own code, unless a
