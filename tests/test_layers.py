@@ -23,7 +23,7 @@ LEVELS = {
     "_typing": 0,
     "_results": 0,
     "_keys": 0,
-    "_workers": 0,
+    "_platform": 0,
     "_pickling": 0,
     "_tracing": 0,
     "tensors": 1,

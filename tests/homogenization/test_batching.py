@@ -9,14 +9,13 @@ import pytest
 from random_cells import make_cell, random_spd, smooth_field, voronoi_field
 
 import numpyro_homog as nh
-from numpyro_homog._workers import num_workers
+from numpyro_homog._platform import num_workers, voxels_per_chunk
 from numpyro_homog.homogenization import _host
 from numpyro_homog.homogenization._batching import map_in_chunks
-from numpyro_homog.homogenization._solve import VOXELS_PER_CHUNK
 
 SHAPE = (8, 6)
 CELL = make_cell(SHAPE)
-CHUNK = VOXELS_PER_CHUNK // 48
+CHUNK = voxels_per_chunk() // 48
 
 
 @pytest.fixture
@@ -201,7 +200,7 @@ def test_slices_of_a_long_batch_cover_it_once(total):
         return 2 * array, array[:, 0]
 
     arrays = np.arange(3.0 * total).reshape(total, 3)
-    with mock.patch.object(_host, "_LARGEST_SLICE", 4):
+    with mock.patch.object(_host, "largest_slice", lambda num: 4):
         twice, first = _host.map_slices(double, CELL, arrays, (total,), smallest=1)
     np.testing.assert_array_equal(twice, 2 * arrays)
     np.testing.assert_array_equal(first, arrays[:, 0])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._platform import voxels_per_chunk
 from .._results import RESULTS
 from .._tracing import is_traced
 from ..grids import Grid
@@ -20,7 +21,7 @@ from ._host import map_slices
 from ._law import AbstractLaw
 from ._mean_dilatation import largest_lame_ratio, warn_of_locking
 from ._primal_dual import AbstractDiscretization, Primal
-from ._solve import VOXELS_PER_CHUNK, Discretization, energy_tensor
+from ._solve import Discretization, energy_tensor
 from ._space import check_mesh, work
 from ._tensor_fields import Geometry
 
@@ -118,7 +119,7 @@ def evaluate(cell: CellProblem, field: PyTree, *, throw: bool, progress: bool = 
     else:
         leaves, structure = jax.tree.flatten(field)
         batch = _batch_axes(cell.law, cell.grid, structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
-        smallest = 2 * VOXELS_PER_CHUNK // work(cell.grid, cell.law)
+        smallest = 2 * voxels_per_chunk() // work(cell.grid, cell.law)
         effective, result, lame_ratio = map_slices(
             _compute_effective, cell, field, batch, smallest=smallest, progress=progress
         )

@@ -1,6 +1,6 @@
 """Long batches outside of JAX transformations: slices over the cores, with a progress bar."""
 
-import concurrent.futures
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._workers import num_workers
-
-_LARGEST_SLICE = 2048
+from .._platform import largest_slice, map_in_threads, num_workers, on_accelerator
 
 
 def map_slices(
@@ -31,11 +29,11 @@ def map_slices(
         progress: show a progress bar.
     """
     total = math.prod(batch)
-    size = min(_LARGEST_SLICE, max(math.ceil(total / num_workers()), smallest, 1))
+    size = max(largest_slice(total), smallest, 1)
     if size >= total:
         return fn(cell, arrays)
     leaves, structure = jax.tree.flatten(arrays)
-    if jax.default_backend() == "cpu":
+    if not on_accelerator():
         leaves = [np.asarray(leaf) for leaf in leaves]  # a view, whose slices cost nothing
     flat = [leaf.reshape(total, *leaf.shape[len(batch) :]) for leaf in leaves]
     starts = [min(start, total - size) for start in range(0, total, size)]
@@ -48,20 +46,11 @@ def map_slices(
     def run(start):
         return jax.block_until_ready(compiled(cell, jax.tree.unflatten(structure, cut(start))))
 
-    results = _pool(workers).map(run, starts)
-    try:
+    with contextlib.closing(map_in_threads("homogenize", run, starts, workers)) as results:
         parts = list(_show(results, len(starts), size, total, progress))
-    finally:
-        results.close()  # cancels what has not begun
     last = starts[-1] - size * (len(starts) - 1)
     parts[-1] = jax.tree.map(lambda a: a[-last:] if last else a, parts[-1])
     return jax.tree.map(lambda *a: _join(a, batch), *parts)
-
-
-@functools.cache
-def _pool(workers):
-    """Threads that live as long as the process: to start them costs as much as to solve some cells."""
-    return concurrent.futures.ThreadPoolExecutor(workers, "homogenize")
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._platform import voxels_per_chunk
 from ._batching import map_in_chunks
 from ._boundary import AbstractBoundary
 from ._complementary import complementary_values
@@ -28,8 +29,6 @@ from ._mesh_operator import MeshOperator
 from ._space import VoxelSpace, discrete_space, work
 from ._tensor_fields import Geometry
 
-VOXELS_PER_CHUNK = 16384
-
 
 class Discretization(NamedTuple):
     """What a cell problem needs to be solved; hashable, so that it can be a static argument."""
@@ -48,7 +47,7 @@ class Discretization(NamedTuple):
 
     @property
     def chunk(self) -> int:
-        return max(1, VOXELS_PER_CHUNK // work(self.geometry, self.law))
+        return max(1, voxels_per_chunk() // work(self.geometry, self.law))
 
 
 class Diagnostics(NamedTuple):

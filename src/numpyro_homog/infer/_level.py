@@ -1,6 +1,5 @@
 """The divergence as a least-squares problem of the unconstrained position, on a part of the population."""
 
-import concurrent.futures
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._workers import num_workers
+from .._platform import map_in_threads, num_workers
 from ..clouds import without_failed
 from ._levenberg_marquardt import Evaluation
 from ._problem import Problem, Simulated
@@ -158,12 +157,7 @@ class LeastSquares:
         def run(number):
             return program(*arguments, jnp.asarray(number), problem.data)
 
-        with concurrent.futures.ThreadPoolExecutor(self._num_threads) as pool:
-            try:
-                parts = list(pool.map(run, range(num_chunks)))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        parts = list(map_in_threads("simulate", run, range(num_chunks), self._num_threads))
         whole = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:size], *parts)
         good = np.all([np.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(whole)], axis=0)
         if not good.all() and self.first_failure is None:

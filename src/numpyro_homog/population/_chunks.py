@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-_CHUNK_BYTES = 2**19  # of simulated values and fields in a chunk: it and its tangents stay in the cache of a core
+from .._platform import specimens_per_chunk
 
 
 def checked_chunk_size(chunk_size: int | None, num_specimens: int, bytes_per_specimen: int) -> int:
@@ -16,7 +16,7 @@ def checked_chunk_size(chunk_size: int | None, num_specimens: int, bytes_per_spe
         ValueError: if it is not a positive integer.
     """
     if chunk_size is None:
-        most = max(1, min(4096, _CHUNK_BYTES // max(1, bytes_per_specimen)))
+        most = specimens_per_chunk(bytes_per_specimen)
         return math.ceil(num_specimens / math.ceil(num_specimens / most))
     if int(chunk_size) != chunk_size or chunk_size < 1:
         raise ValueError(f"chunk_size must be a positive integer; got {chunk_size}.")

@@ -1,0 +1,81 @@
+"""What depends on the device: threads worth using, and how much is worked on at a time."""
+
+import concurrent.futures
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+
+_LAPACK_CALL = 'custom_call_target="lapack_'
+# An accelerator is filled by thousands of cells. Its numbers are not those of its memory, for a chunk has its own noise:
+# the same key gives the same specimens on all of them.
+_VOXELS = {"cpu": 2**14, "accelerator": 2**22}
+_BYTES = {"cpu": 2**19, "accelerator": 2**28}
+
+
+def on_accelerator() -> bool:
+    """Whether the default device is another than a CPU."""
+    return jax.default_backend() != "cpu"
+
+
+def num_workers(program: jax.stages.Compiled | None = None) -> int:
+    """Threads worth using: the cores of this process on a CPU, one on an accelerator.
+
+    Args:
+        program: what the threads are to run at the same time. One thread if it calls LAPACK: on a batch of matrices
+            such a call waits for threads of the pool that it occupies, and several of them wait for one another forever
+            (jaxlib 0.10).
+    """
+    if on_accelerator() or (program is not None and _LAPACK_CALL in (program.as_text() or "")):
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_in_threads(name: str, fn: Callable, items: Iterable, num_threads: int) -> Iterator:
+    """`fn` of each item, in order, on threads `name` whose arithmetic is that of the caller.
+
+    What has not begun when the iterator is closed is cancelled.
+    """
+    x64 = jax.config.read("jax_enable_x64")  # `with jax.enable_x64(...)` holds for one thread
+
+    def run(item):
+        with jax.enable_x64(x64):
+            return fn(item)
+
+    results = _pool(name, num_threads).map(run, items)
+    try:
+        yield from results
+    finally:
+        results.close()
+
+
+@functools.cache
+def _pool(name, num_threads):
+    """Threads that live as long as the process: to start them costs as much as to solve some cells."""
+    return concurrent.futures.ThreadPoolExecutor(num_threads, name)
+
+
+def voxels_per_chunk() -> int:
+    """Voxels that are solved at a time: they stay in the cache of a core, or fill an accelerator."""
+    return _VOXELS[_kind()]
+
+
+def specimens_per_chunk(num_bytes: int) -> int:
+    """Specimens that are simulated at a time, of so many bytes of values and fields each.
+
+    They and their tangents stay in the cache of a core, or fit into the memory of an accelerator.
+    """
+    most = _BYTES[_kind()] // max(1, num_bytes)
+    return max(1, most if on_accelerator() else min(4096, most))
+
+
+def largest_slice(num_members: int) -> int:
+    """Members of a batch that one call of a program is given."""
+    return num_members if on_accelerator() else min(2048, -(-num_members // num_workers()))
+
+
+def _kind():
+    return "accelerator" if on_accelerator() else "cpu"
