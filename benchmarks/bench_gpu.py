@@ -74,7 +74,7 @@ def cells_per_second(device, law, shape, contrast, quick):
 
 
 def fit_seconds(quick):
-    """The README's model on 1000 of its own specimens: seconds of a whole fit, and of a second one with all compiled."""
+    """The README's model on 1000 of its own specimens: seconds of a fit, and of a second one with all compiled."""
     from benchmarks.estimate_models import DELAYS, KAPPA, make_model
 
     num, n = (100, 16) if quick else (1000, 64)

@@ -16,7 +16,7 @@ from numpyro_homog.population import Population
 
 @pytest.fixture
 def accelerator():
-    with mock.patch("jax.default_backend", lambda: "gpu"):
+    with mock.patch("jax.default_backend", return_value="gpu"):
         yield
 
 
@@ -30,7 +30,7 @@ def loops(batch):
 def test_an_accelerator_is_given_whole_batches():
     batch = 4 * voxels_per_chunk() // 64
     on_cores = loops(batch)
-    with mock.patch("jax.default_backend", lambda: "gpu"):
+    with mock.patch("jax.default_backend", return_value="gpu"):
         assert loops(batch + 1) < on_cores
         assert num_workers() == 1
 
@@ -45,7 +45,7 @@ def test_an_accelerator_finds_the_same_tensors():
 
 def test_an_accelerator_is_given_all_specimens_at_once():
     on_cores = Population(checkerboards, ["K_eff"], (100_000,)).chunk_size
-    with mock.patch("jax.default_backend", lambda: "gpu"):
+    with mock.patch("jax.default_backend", return_value="gpu"):
         population = Population(checkerboards, ["K_eff"], (100_000,))
     assert on_cores < 5000 < population.chunk_size == 100_000
 

@@ -3,13 +3,13 @@
 import concurrent.futures
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 import jax
 
 _LAPACK_CALL = 'custom_call_target="lapack_'
-# An accelerator is filled by thousands of cells. Its numbers are not those of its memory, for a chunk has its own noise:
-# the same key gives the same specimens on all of them.
+# An accelerator is filled by thousands of cells. What it is given does not depend on its memory, for a chunk has its
+# own noise: the same key gives the same specimens on all of them.
 _VOXELS = {"cpu": 2**14, "accelerator": 2**22}
 _BYTES = {"cpu": 2**19, "accelerator": 2**28}
 
@@ -34,7 +34,7 @@ def num_workers(program: jax.stages.Compiled | None = None) -> int:
     return os.cpu_count() or 1
 
 
-def map_in_threads(name: str, fn: Callable, items: Iterable, num_threads: int) -> Iterator:
+def map_in_threads(name: str, fn: Callable, items: Iterable, num_threads: int) -> Generator:
     """`fn` of each item, in order, on threads `name` whose arithmetic is that of the caller.
 
     What has not begun when the iterator is closed is cancelled.

@@ -200,7 +200,7 @@ def test_slices_of_a_long_batch_cover_it_once(total):
         return 2 * array, array[:, 0]
 
     arrays = np.arange(3.0 * total).reshape(total, 3)
-    with mock.patch.object(_host, "largest_slice", lambda num: 4):
+    with mock.patch.object(_host, "largest_slice", return_value=4):
         twice, first = _host.map_slices(double, CELL, arrays, (total,), smallest=1)
     np.testing.assert_array_equal(twice, 2 * arrays)
     np.testing.assert_array_equal(first, arrays[:, 0])
