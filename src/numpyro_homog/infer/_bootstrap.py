@@ -39,7 +39,7 @@ def posterior_bootstrap(rng_key: ArrayLike, fit: Any, *, num_draws: int = 1000) 
     Raises:
         ValueError: if the fit has no standard errors (its divergence is no sum of squares), or `num_draws` < 1.
 
-    Costs no solve and a second or two: mostly the compilation of the map to constrained space, and num_draws times the
+    Costs no solve and less than a second: mostly the compilation of the map to constrained space, and num_draws times the
     number of specimens random numbers. The prior plays no part but for its support. Directions that the data leave
     undetermined, and parameters at an edge, do not move. It is of first order in the weights, and knows nothing of
     other basins or of discretisation errors.
@@ -82,32 +82,41 @@ def _least_points(population: Population, position, moves, curvature):
     target is inside of the support, u is where c meets it.
     """
     values, vectors = np.linalg.eigh(curvature)
-    root = jnp.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T, position.dtype)
+    root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+    floor = np.einsum("ij,ij->j", root, root)
+    floor = np.where(floor > 0, floor, 1.0)
 
     def natural(vector):
         params = population.from_vector(vector)
-        return jnp.concatenate([params[name].reshape(-1) for name in population.parameters])
+        return jnp.concatenate([params[name].reshape(-1) for name in population.parameters]), params
 
-    def least(position, root, move):
-        slope = jax.jacfwd(natural)(position)
-        metric = root @ jnp.linalg.pinv(slope)
-        target = natural(position) + slope @ move
-        floor = jnp.diag(root.T @ root)
-        floor = jnp.where(floor > 0, floor, 1)
+    def with_slope(vector):
+        here, params = natural(vector)
+        return here, jax.jacfwd(lambda vector: natural(vector)[0])(vector), params
 
-        def residual(vector):
-            return metric @ (natural(vector) - target)
+    program = jax.jit(jax.vmap(with_slope))
 
-        def step(_, state):
-            vector, damping = state
-            now, jacobian = residual(vector), metric @ jax.jacfwd(natural)(vector)
-            damped = jacobian.T @ jacobian + jnp.diag(damping * floor)
-            trial = vector - jnp.linalg.solve(damped, jacobian.T @ now)
-            better = jnp.sum(residual(trial) ** 2) < jnp.sum(now**2)
-            return jnp.where(better, trial, vector), jnp.where(better, damping / 10, damping * 10)
+    def evaluate(vectors):
+        here, slope, params = program(jnp.asarray(vectors, position.dtype))
+        return np.asarray(here, float), np.asarray(slope, float), params
 
-        vector, _ = jax.lax.fori_loop(0, _NUM_STEPS, step, (position, jnp.asarray(1e-3, position.dtype)))
-        return population.from_vector(vector)
+    vectors = np.tile(np.asarray(position, float), (len(moves), 1))
+    here, slope, _ = evaluate(vectors)
+    target = here + moves @ slope[0].T
+    metric = root @ np.linalg.pinv(slope[0])
 
-    solve = jax.jit(jax.vmap(least, in_axes=(None, None, 0)))
-    return solve(jnp.asarray(position), root, jnp.asarray(moves))
+    def residuals(vectors):
+        here, slope, _ = evaluate(vectors)
+        return (here - target) @ metric.T, metric @ slope
+
+    now, jacobian = residuals(vectors)
+    damping = np.full(len(moves), 1e-3)
+    for _ in range(_NUM_STEPS):
+        damped = np.swapaxes(jacobian, 1, 2) @ jacobian + damping[:, None, None] * np.diag(floor)
+        trial = vectors - np.linalg.solve(damped, np.einsum("bij,bi->bj", jacobian, now)[..., None])[..., 0]
+        there, its_jacobian = residuals(trial)
+        better = np.sum(there**2, axis=1) < np.sum(now**2, axis=1)
+        vectors, now = (np.where(better[:, None], new, old) for new, old in ((trial, vectors), (there, now)))
+        jacobian = np.where(better[:, None, None], its_jacobian, jacobian)
+        damping = np.where(better, np.maximum(damping / 10, 1e-12), damping * 10)
+    return evaluate(vectors)[2]
