@@ -45,6 +45,7 @@ def test_the_tensor_is_that_of_dense_matrices(boundary, law, d):
 
 @slow
 @pytest.mark.x64_only
+@pytest.mark.filterwarnings("ignore:The elements lock")
 @each_boundary
 @each_law
 @pytest.mark.parametrize("d", [2, 3])
@@ -63,6 +64,7 @@ def test_the_error_is_certified(boundary, law, d, tolerance):
 
 @pytest.mark.slow
 @pytest.mark.x64_only
+@pytest.mark.filterwarnings("ignore:The elements lock")
 @each_law
 @pytest.mark.parametrize(("d", "contrast"), [(2, 30.0), *(pytest.param(3, c, marks=slow) for c in (3.0, 1000.0))])
 def test_reuss_uniform_flux_periodic_affine_voigt_are_in_order(law, d, contrast):

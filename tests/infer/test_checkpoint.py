@@ -65,14 +65,13 @@ SCRIPT = textwrap.dedent(
     import jax, numpy as np, optax
     from estimator_models import LAMINATE_TRUTH, laminates, measured
     from numpyro_homog.divergences import SlicedWasserstein
-    from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance, _least_squares, _progress
+    from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance, _progress
 
     path, out, pause, route = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4]
-    update = _progress.Progress.update
-    def slow(self, description, loss):
+    def slow(self, description, loss, num_specimens):
         print("step", flush=True)
         time.sleep(pause)
-    _progress.Progress.update = slow
+    _progress.Progress.report = slow
     data = measured(laminates, LAMINATE_TRUTH, 150)
     options = dict(chunk_size=100)
     if route == "optax":

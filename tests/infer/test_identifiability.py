@@ -64,13 +64,16 @@ def test_the_number_of_specimens_for_an_error_is_enough_and_not_too_many(laminat
 
 
 @pytest.mark.slow
-def test_a_fit_finds_the_errors_that_were_predicted(laminate_report):
-    """Estimates differ from the truth, and both are finite populations: 25 % is three times what remains."""
-    data = measured(laminates, LAMINATE_TRUTH, 600)
-    fit = MinimumDistance(laminates, data, SlicedWasserstein(12), chunk_size=250).run(KEY, 1500, progress=False)
-    predicted = laminate_report.standard_errors(600, 1500)
+@pytest.mark.parametrize("seed", [123, 125, 129])
+def test_a_fit_finds_the_errors_that_are_predicted_at_its_estimate(seed):
+    """Of eight data sets the farthest was 13 % off; at the truth, which is not the estimate, 28 %."""
+    data = measured(laminates, LAMINATE_TRUTH, 600, seed=seed)
+    divergence = SlicedWasserstein(12)
+    fit = MinimumDistance(laminates, data, divergence, chunk_size=250).run(KEY, 1500, progress=False)
+    report = identifiability(laminates, fit.params, divergence, keys=["K_eff"], rng_key=KEY, num_specimens=1500)
+    predicted = report.standard_errors(600, 1500)
     for name, errors in fit.standard_errors.items():
-        np.testing.assert_allclose(predicted[name], errors, rtol=0.25)
+        np.testing.assert_allclose(predicted[name], errors, rtol=0.2)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Int, Real, Shaped
 
 from ..grids import block_means
 
@@ -40,11 +40,11 @@ def segment(
     return np.digitize(values, limits)
 
 
-def phases_from_labels(labels: Real[np.ndarray, "*grid"], num_phases: int) -> Float[np.ndarray, "*grid phases"]:
+def phases_from_labels(labels: Shaped[np.ndarray, "*grid"], num_phases: int) -> Float[np.ndarray, "*grid phases"]:
     """Volume fractions from labels: 1 for the phase of the voxel, 0 for all others.
 
     Args:
-        labels: whole numbers 0, ..., num_phases - 1, shape (*grid).
+        labels: whole numbers 0, ..., num_phases - 1, or a mask of two phases, shape (*grid).
         num_phases: number of phases J.
 
     Returns:
