@@ -18,7 +18,7 @@ os.environ["JAX_ENABLE_X64"] = "1" if X64 else "0"
 os.environ["MPLBACKEND"] = "Agg"
 # Compiling is most of the time: programs are kept for the next run, until `make clean`.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.4")
 
 import jax
 import jaxtyping

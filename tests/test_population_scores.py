@@ -51,7 +51,13 @@ def both_ways():
     [
         (lambda: layered(6), (), {}, {"alpha": ("path",), "kappa": ("path",)}),
         (lambda: layered(6), ("phi",), {"phi": ("alpha",)}, {"alpha": ("score",), "kappa": ("path",)}),
-        (lambda: polycrystals(6), (), {"phi": ("alpha",)}, {"alpha": ("score",), "log_kappa": ("path",)}),
+        pytest.param(
+            lambda: polycrystals(6),
+            (),
+            {"phi": ("alpha",)},
+            {"alpha": ("score",), "log_kappa": ("path",)},
+            marks=pytest.mark.slow,
+        ),
         (lambda: polycrystals(6, temperature=0.1), (), {}, {"alpha": ("path",), "log_kappa": ("path",)}),
         (lambda: mixtures(6), (), {"kind": ("share",)}, {"apart": ("path",), "share": ("score",)}),
         (of_fractions(from_gammas), (), {"gammas": ("alpha",)}, {"alpha": ("score",)}),

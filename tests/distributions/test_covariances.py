@@ -97,7 +97,7 @@ COVARIANCES = {
 
 
 @pytest.mark.x32
-@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("d", [*(pytest.param(d, marks=pytest.mark.slow) for d in (1, 3)), 2])
 @pytest.mark.parametrize("name", COVARIANCES)
 def test_samples_have_this_covariance_at_every_point(name, d, x64):
     """The field is linear in the noise: J J^T, corners included, on a grid and at points."""

@@ -12,6 +12,7 @@ from numpyro_homog.distributions._fractions import voxel_fractions, voxel_labels
 GRID = nh.Grid((16, 16))
 DELAYS = jnp.array([0.0, 0.1, 0.05])
 DISTANCES = [EuclideanDistance(), SquaredDistance()]
+SECOND_SLOW = [DISTANCES[0], pytest.param(DISTANCES[1], marks=pytest.mark.slow)]
 
 
 def seeds(num=3, batch=(), key=0, d=2):
@@ -110,7 +111,7 @@ def test_error_is_of_second_order(distance):
     assert errors[2] < 3e-4, errors
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", SECOND_SLOW)
 @pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 1000), pytest.param((6, 6, 6), 300, marks=pytest.mark.slow)])
 def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, distance):
     # The path carries a seed once around the torus: over voxel centres, folds, triple points. A closer look at the
@@ -136,7 +137,7 @@ def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, di
             assert jumps(fine)[which].max() < 30 / num_steps * jump[worst] + 1e-3
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", SECOND_SLOW)
 @pytest.mark.parametrize("grid", [GRID, pytest.param(nh.Grid((6, 7, 8)), marks=pytest.mark.slow)])
 def test_derivatives_agree_with_central_differences(grid, distance, x64):
     if not x64:

@@ -95,7 +95,7 @@ def posterior_of(model, fit, **options):
 @pytest.mark.x32
 @pytest.mark.parametrize(
     "model",
-    [dependent, weighted, improper, *(pytest.param(model, marks=pytest.mark.slow) for model in (ordered, bounded))],
+    [dependent, improper, *(pytest.param(model, marks=pytest.mark.slow) for model in (weighted, ordered, bounded))],
 )
 def test_the_density_is_that_of_the_posterior_without_a_fit(model, x64):
     """Beside NumPyro's own potential, with the Jacobian between its coordinates and ours by differentiation."""

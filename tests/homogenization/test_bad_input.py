@@ -155,7 +155,10 @@ def test_a_field_on_another_grid_is_refused(solve, shape):
 
 @pytest.mark.parametrize(
     ("law", "properties"),
-    [(nh.Conductivity(), jnp.array([1.0, 5.0])), (nh.LinearElasticity(), nh.Lame(jnp.ones(2), jnp.array([1.0, 5.0])))],
+    [
+        (nh.Conductivity(), jnp.array([1.0, 5.0])),
+        pytest.param(nh.LinearElasticity(), nh.Lame(jnp.ones(2), jnp.array([1.0, 5.0])), marks=pytest.mark.slow),
+    ],
 )
 def test_fractions_in_space_that_were_mixed_as_if_plane_are_told_so(law, properties):
     grid = nh.Grid((4, 4, 4))

@@ -96,7 +96,7 @@ def test_derivatives_keep_the_order_of_chunks():
     np.testing.assert_allclose(jax.grad(total)(k), np.arange(batch) * 2 / (1 + np.asarray(k)) ** 2, rtol=1e-4)
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (2, 3), (1, 2, 1)])
+@pytest.mark.parametrize("batch", [(), (2, 3), *(pytest.param(b, marks=pytest.mark.slow) for b in ((1,), (1, 2, 1)))])
 @pytest.mark.parametrize("kind", ["isotropic", "tensors"])
 def test_any_number_of_batch_axes(batch, kind, rtol):
     fields = smooth_field(0, (*batch, *SHAPE)) if kind == "isotropic" else random_spd(0, (*batch, *SHAPE))

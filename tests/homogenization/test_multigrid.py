@@ -11,7 +11,7 @@ import pytest
 from random_cells import random_spd, voronoi_field
 
 import numpyro_homog as nh
-from numpyro_homog._platform import num_platform
+from numpyro_homog._platform import num_workers
 from numpyro_homog.homogenization._complementary import complementary_values
 from numpyro_homog.homogenization._conjugate_gradients import ReferenceBound
 from numpyro_homog.homogenization._multigrid import coarser_shapes, grid_cycle
@@ -169,8 +169,8 @@ def test_a_program_without_lapack_runs_in_several_threads():
     cell, field = make((16, 16)), random_field("conduction", (16, 16), 1e3)
     solve = jax.jit(lambda field: nh.effective_tensor(cell, field)).lower(field).compile()
     factorise = jax.jit(jnp.linalg.cholesky).lower(jnp.ones((64, 64, 64))).compile()
-    assert num_platform(solve) == num_platform()
-    assert num_platform(factorise) == 1
+    assert num_workers(solve) == num_workers()
+    assert num_workers(factorise) == 1
 
 
 @pytest.mark.slow

@@ -25,7 +25,6 @@ def fit(estimator):
     return estimator.run(KEY, 1000, num_starts=1, progress=False)
 
 
-@pytest.mark.x32
 @pytest.mark.parametrize("num_specimens", [3, 250, 1300])
 def test_a_fit_predicts_any_number_of_specimens(fit, num_specimens):
     found = fit.predict(KEY, num_specimens)
