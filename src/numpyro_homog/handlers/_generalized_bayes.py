@@ -83,7 +83,7 @@ def generalized_bayes(
     Example:
         >>> fit = MinimumDistance(model, data, divergence).run(jax.random.key(0), num_specimens=4000)
         >>> posterior = generalized_bayes(model, data, divergence, rng_key=jax.random.key(1), fit=fit)
-        >>> mcmc = numpyro.infer.MCMC(numpyro.infer.NUTS(posterior), num_warmup=100, num_samples=200)
+        >>> mcmc = numpyro.infer.MCMC(numpyro.infer.NUTS(posterior), num_warmup=50, num_samples=100)
         >>> mcmc.run(jax.random.key(2), num_specimens=1000)
     """
     if loss_scale is None and fit is None:
