@@ -37,7 +37,7 @@ def test_the_readme_pasted(tmp_path, monkeypatch, capsys):
     fit, samples = names["fit"], names["mcmc"].get_samples(group_by_chain=True)
     for name in ("delay", "kappa"):
         summary = numpyro.diagnostics.summary({name: samples[name]})[name]
-        assert summary["r_hat"].max() < 1.05
+        assert summary["r_hat"].max() < 1.1  # of a hundred draws
         assert (np.abs(summary["mean"] - fit.params[name]) < 2 * summary["std"]).all()
     printed = capsys.readouterr().out
     assert "sampling noise alone makes" in printed
