@@ -3,7 +3,6 @@
 import os
 import warnings
 
-import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
