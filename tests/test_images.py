@@ -394,7 +394,7 @@ def test_segment_refuses_nan():
 
 
 @pytest.mark.x32
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])
 def test_phases_are_one_hot(dtype):
     labels = np.random.default_rng(0).integers(0, 3, (4, 5, 2)).astype(dtype)
     phases = phases_from_labels(labels, 4)

@@ -8,10 +8,6 @@ from collections.abc import Callable, Generator, Iterable
 import jax
 
 _LAPACK_CALL = 'custom_call_target="lapack_'
-# An accelerator is filled by thousands of cells. What it is given does not depend on its memory, for a chunk has its
-# own noise: the same key gives the same specimens on all of them.
-_VOXELS = {"cpu": 2**14, "accelerator": 2**22}
-_BYTES = {"cpu": 2**19, "accelerator": 2**28}
 
 
 def on_accelerator() -> bool:
@@ -58,9 +54,13 @@ def _pool(name, num_threads):
     return concurrent.futures.ThreadPoolExecutor(num_threads, name)
 
 
+# An accelerator is filled by thousands of cells. What it is given does not depend on its memory, for a chunk has its
+# own noise: the same key gives the same specimens on all of them.
+
+
 def voxels_per_chunk() -> int:
     """Voxels that are solved at a time: they stay in the cache of a core, or fill an accelerator."""
-    return _VOXELS[_kind()]
+    return 2**22 if on_accelerator() else 2**14
 
 
 def specimens_per_chunk(num_bytes: int) -> int:
@@ -68,14 +68,11 @@ def specimens_per_chunk(num_bytes: int) -> int:
 
     They and their tangents stay in the cache of a core, or fit into the memory of an accelerator.
     """
-    most = _BYTES[_kind()] // max(1, num_bytes)
-    return max(1, most if on_accelerator() else min(4096, most))
+    if on_accelerator():
+        return max(1, 2**28 // max(1, num_bytes))
+    return max(1, min(4096, 2**19 // max(1, num_bytes)))
 
 
 def largest_slice(num_members: int) -> int:
-    """Members of a batch that one call of a program is given."""
-    return num_members if on_accelerator() else min(2048, -(-num_members // num_workers()))
-
-
-def _kind():
-    return "accelerator" if on_accelerator() else "cpu"
+    """Members of a batch that one call of a program is given at most."""
+    return num_members if on_accelerator() else 2048

@@ -232,3 +232,16 @@ def test_memory_of_tangents_is_that_of_one_chunk_when_fields_are_made_in_chunks(
     tangents = jax.jacfwd(population)
     small, large = (temporary_megabytes(tangents, (2,), (batch,)) for batch in (100, 20_000))
     assert large - small < 20, (small, large)
+
+
+def test_slices_of_tiny_members_are_bounded_too():
+    seen = []
+
+    @jax.jit
+    def double(cell, array):
+        seen.append(array.shape[0])
+        return 2 * array
+
+    arrays = np.arange(10_000.0)
+    np.testing.assert_array_equal(_host.map_slices(double, CELL, arrays, (10_000,), smallest=30_000), 2 * arrays)
+    assert seen == [2048]

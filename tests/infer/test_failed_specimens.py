@@ -57,7 +57,6 @@ def test_one_failed_specimen_is_told_and_left_out_on_request():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(("divergence", "failed"), [(DIVERGENCE, 1), (DistanceOfMeans(), None)])
 def test_failed_specimens_are_counted_with_residuals_and_never_said_to_be_none_without(divergence, failed):
     data = {"z": np.random.default_rng(0).standard_normal(100) + 1}

@@ -29,7 +29,7 @@ def map_slices(
         progress: show a progress bar.
     """
     total = math.prod(batch)
-    size = max(largest_slice(total), smallest, 1)
+    size = min(largest_slice(total), max(math.ceil(total / num_workers()), smallest, 1))
     if size >= total:
         return fn(cell, arrays)
     leaves, structure = jax.tree.flatten(arrays)

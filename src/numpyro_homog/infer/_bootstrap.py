@@ -39,7 +39,7 @@ def posterior_bootstrap(rng_key: ArrayLike, fit: Any, *, num_draws: int = 1000) 
     Raises:
         ValueError: if the fit has no standard errors (its divergence is no sum of squares), or `num_draws` < 1.
 
-    Costs no solve and less than a second: mostly the compilation of the map to constrained space, and num_draws times
+    Costs no solve and about a second: mostly the compilation of the map to constrained space, and num_draws times
     the number of specimens random numbers. The prior plays no part but for its support. Directions that the data leave
     undetermined, and parameters at an edge, do not move. It is of first order in the weights, and knows nothing of
     other basins or of discretisation errors.
