@@ -53,6 +53,19 @@ def test_above_the_noise_floor_other_rounds_of_starts_follow(y, noise, num_round
     assert ("Beware: The divergence is more than three times" in fit.summary()) == (result == "misfit")
 
 
+def test_what_cannot_be_right_is_said_after_the_first_round_of_starts(capsys):
+    """Two clusters beside a normal law: the reason comes before the starts of the other rounds."""
+    u = (np.arange(300) + 0.5) / 300
+    data = {"y": np.asarray(10 * (u > 0.5) + 0.1 * u)}
+    MinimumDistance(normal, data, DIVERGENCE).run(KEY, 300, num_starts=1)
+    before, said, after = capsys.readouterr().err.partition("times what sampling noise makes")
+    assert said
+    assert "start 0" in before
+    assert "start 1" not in before
+    assert "another microstructure" in after.splitlines()[0]
+    assert "times what sampling noise" not in after
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_basin_that_one_start_alone_has_found_is_not_trusted(seed):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._basins import Basin, group_by_basin, is_same_basin
 from ._driver import Driver
-from ._evidence import warn_of_other_units
+from ._evidence import reasons_of_misfit, warn_of_other_units
 from ._held_rounds import HeldRounds
 from ._level import LeastSquares
 from ._levenberg_marquardt import ABANDONED, CONVERGED, EXHAUSTED, FAILED, Descent, LevenbergMarquardt
@@ -87,7 +87,7 @@ class Search:
         self._ends: list[Descent] = []
         self._losses: list[np.ndarray] = []
         self._polished: dict[int, Descent] = {}
-        self._looked = False
+        self._looked = self._misfit_said = False
 
     def run(self) -> Outcome:
         """All rounds.
@@ -105,6 +105,7 @@ class Search:
             previous, best = best, min(alive, key=lambda end: float(end.evaluation.value), default=None)
             if best and (self._is_plausible(number, best, previous) or self._is_hopeless(best)):
                 break
+            self._say_misfit(best)
         if best is None:
             raise RuntimeError(_advice(self._problem, self._ends, self._part))
         if best.status == ABANDONED:
@@ -162,6 +163,21 @@ class Search:
             self._losses.append(np.append(losses[i], end.losses))
         if not is_scouted:
             self._look_at_units(begun)
+
+    def _say_misfit(self, best):
+        """Once, when a round of starts has found nothing plausible: minutes before the end of the others."""
+        floor = self._floor(self._whole)
+        if best is None or best.evaluation.value <= MOST_NOISE * floor or self._misfit_said:
+            return
+        self._misfit_said = True
+        problem, simulated, reasons = self._problem, self._whole.kept(best.position), ("another microstructure",)
+        if simulated is not None:
+            clouds = (np.asarray(cloud) for cloud in (problem.data.cloud, simulated.cloud))
+            reasons = reasons_of_misfit(problem.scale.names, *clouds)
+        self._driver.progress.say(
+            f"So far the least divergence is {best.evaluation.value / floor:.3g} times what sampling noise makes. It may"
+            f" be the starts: others follow. It may be the model: {reasons[0]}."
+        )
 
     def _look_at_units(self, medians):
         """Once, at draws of the prior, unless they were evaluated before an interruption."""

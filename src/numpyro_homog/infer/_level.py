@@ -112,10 +112,14 @@ class LeastSquares:
 
     def simulated(self, position: np.ndarray) -> Simulated:
         """The specimens at a position; those of the best position so far are kept."""
-        if not np.array_equal(self._best[1], position):
+        if self.kept(position) is None:
             self._best = (np.inf, np.zeros(0), None, None)
             self(position)
         return self._best[2]
+
+    def kept(self, position: np.ndarray) -> Simulated | None:
+        """The specimens at a position if they are kept."""
+        return self._best[2] if np.array_equal(self._best[1], position) else None
 
     def look(self, position: np.ndarray, num_fresh: int = 0) -> Look:
         """The divergence about a position, and what each specimen does to its gradient.

@@ -1,6 +1,7 @@
 """A progress bar that may be absent."""
 
 import math
+import sys
 from typing import Any
 
 _FORMAT = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}{postfix}]"
@@ -50,6 +51,11 @@ class Progress:
         self._bar.set_description(description, refresh=False)
         self._bar.set_postfix_str(f"best loss {self._best:.3g} with {self._num_specimens} specimens", refresh=False)
         self._bar.update(0)  # draws, but not more often than ten times a second
+
+    def say(self, text: str) -> None:
+        """A line above the bar, for what cannot wait until the end."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
 
     def advance(self, number: int = 1) -> None:
         """So many are done."""
