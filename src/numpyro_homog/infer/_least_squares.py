@@ -175,8 +175,8 @@ class Search:
             clouds = (np.asarray(cloud) for cloud in (problem.data.cloud, simulated.cloud))
             reasons = reasons_of_misfit(problem.scale.names, *clouds)
         self._driver.progress.say(
-            f"So far the least divergence is {best.evaluation.value / floor:.3g} times what sampling noise makes. It may"
-            f" be the starts: others follow. It may be the model: {reasons[0]}."
+            f"So far the least divergence is {best.evaluation.value / floor:.3g} times what sampling noise makes. It"
+            f" may be the starts: others follow. It may be the model: {reasons[0]}."
         )
 
     def _look_at_units(self, medians):
