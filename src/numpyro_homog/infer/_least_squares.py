@@ -170,7 +170,8 @@ class Search:
         if best is None or best.evaluation.value <= MOST_NOISE * floor or self._misfit_said:
             return
         self._misfit_said = True
-        problem, simulated, reasons = self._problem, self._whole.kept(best.position), ("another microstructure",)
+        problem, simulated = self._problem, self._whole.kept(best.position)
+        reasons: tuple[str, ...] = ("another microstructure",)
         if simulated is not None:
             clouds = (np.asarray(cloud) for cloud in (problem.data.cloud, simulated.cloud))
             reasons = reasons_of_misfit(problem.scale.names, *clouds)
