@@ -97,7 +97,8 @@ API_PAGE = """# {title}
 def public_modules():
     package = importlib.import_module("numpyro_homog")
     for module in pkgutil.iter_modules(package.__path__, "numpyro_homog."):
-        if not module.name.rpartition(".")[2].startswith("_"):
+        deprecated = hasattr(importlib.import_module(module.name), "__getattr__")  # it forwards to another module
+        if not module.name.rpartition(".")[2].startswith("_") and not deprecated:
             yield module.name, module.ispkg
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from numpyro_homog.coordinates import LogEuclidean
+from numpyro_homog.clouds import LogEuclidean
 from numpyro_homog.tensors import unique_components
 
 

@@ -31,9 +31,9 @@ LEVELS = {
     "meshes": 1,
     "homogenization": 2,
     "descriptors": 2,
-    "coordinates": 2,
     "clouds": 2,  # how tensors become the points that a divergence takes: neither knows the other
     "divergences": 2,
+    "coordinates": 3,  # the old name of a part of clouds
     "distributions": 3,
     "surrogates": 3,
     "_compat": 3,

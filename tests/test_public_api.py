@@ -32,6 +32,7 @@ TOP_LEVEL = {
     "PeriodicSquaredExponential", "ThresholdedGaussianField",
 }  # fmt: skip
 NAMESPACES = {
+    "clouds",
     "distributions",
     "divergences",
     "handlers",
@@ -80,6 +81,13 @@ def test_daily_names_are_the_objects_of_their_namespaces():
 def test_every_package_is_a_known_namespace():
     packages = {module.name for module in pkgutil.iter_modules(nh.__path__) if module.ispkg}
     assert packages - {"data"} == NAMESPACES - {"tensors"}
+
+
+def test_the_old_name_of_a_part_of_clouds_works_and_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"write numpyro_homog.LogEuclidean or numpyro_homog.clouds"):
+        assert nh.coordinates.LogEuclidean is nh.LogEuclidean
+    with pytest.raises(AttributeError, match="no attribute 'Logarithm'"):
+        _ = nh.coordinates.Logarithm
 
 
 @pytest.mark.parametrize(("namespace", "name"), list(public_objects()))

@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as _version
 
+from . import clouds as clouds
+from . import coordinates as coordinates
 from . import distributions as distributions
 from . import divergences as divergences
 from . import handlers as handlers
@@ -10,7 +12,7 @@ from . import images as images
 from . import infer as infer
 from . import tensors as tensors
 from ._results import RESULTS as RESULTS
-from .coordinates import LogEuclidean as LogEuclidean
+from .clouds import LogEuclidean as LogEuclidean
 from .datasets import example_names as example_names
 from .datasets import example_truth as example_truth
 from .datasets import load_example as load_example

@@ -6,13 +6,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def unique_components(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch components"]:
+def unique_components(
+    tensors: Float[Array | np.ndarray, "*batch d d"],
+) -> Float[Array | np.ndarray, "*batch components"]:
     """Vector of the unique components of symmetric tensors, diagonal first.
 
     The order is K11, K22, ..., Kdd, then the upper triangle row by row (K12 in 2D; K12, K13, K23 in 3D).
 
     Args:
-        tensors: symmetric tensors, shape (*batch, d, d). Only the diagonal and the upper triangle are read.
+        tensors: symmetric tensors, shape (*batch, d, d), of JAX or NumPy. Only the diagonal and the upper triangle are
+            read.
 
     Returns:
         Components, shape (*batch, d (d + 1) / 2), in the unit of the tensors.

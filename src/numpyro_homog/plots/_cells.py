@@ -1,14 +1,11 @@
 """Pictures of two-dimensional cells."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ._style import new_figure, phase_colors, phase_legend, shown_once
-
-if TYPE_CHECKING:
-    import matplotlib.figure
+from ._style import Figure, add_colorbar, draw_values, new_figure, phase_colors, phase_legend, set_ticks, shown_once
 
 _PHASE_TOLERANCE = 1e-3
 
@@ -21,7 +18,7 @@ def plot_field(
     colorbar_label: str | None = None,
     max_cells: int = 6,
     ax: Any = None,
-) -> "matplotlib.figure.Figure":
+) -> Figure:
     """Draw two-dimensional cells: phases, scalars, or the mean tr(k)/d of a tensor field.
 
     What is drawn follows from the shape; non-negative values that sum to 1 over the last axis are volume fractions of
@@ -47,9 +44,7 @@ def plot_field(
     Example:
         >>> figure = plot_field(np.eye(3)[np.arange(64).reshape(8, 8) % 3])
     """
-    import matplotlib.pyplot as plt
-
-    cells, kind = _as_cells(field)
+    cells, are_phases = _as_cells(field)
     cells = cells[:max_cells]
     lengths = (1.0, 1.0) if lengths is None else tuple(float(length) for length in lengths)
     if len(lengths) != 2 or not all(0 < length < np.inf for length in lengths):
@@ -63,30 +58,26 @@ def plot_field(
     else:
         figure, axes = ax.get_figure(root=True), [ax]
 
-    image: dict[str, Any] = {"origin": "lower", "extent": (0, lengths[0], 0, lengths[1]), "interpolation": "nearest"}
-    if kind == "phases":
+    colors: dict[str, Any] = {}
+    if are_phases:
         palette = phase_colors(cells.shape[-1])
         cells = np.clip(cells @ palette, 0, 1)
     else:
-        image |= {"norm": plt.Normalize(cells.min(), cells.max()), "cmap": "viridis"}
+        colors = {"vmin": cells.min(), "vmax": cells.max(), "cmap": "viridis"}
     for one, cell in zip(axes, cells, strict=True):
-        drawn = one.imshow(np.swapaxes(cell, 0, 1), **image)
+        drawn = draw_values(one, cell, lengths, **colors)
         one.set_xlabel("$x_1$")
-        for axis, length in ((one.xaxis, lengths[0]), (one.yaxis, lengths[1])):
-            ticks = [0, length / 2, length]
-            axis.set_ticks(ticks, [f"{tick:.4g}" for tick in ticks])
+        set_ticks(one, lengths)
     axes[0].set_ylabel("$x_2$")
-    if kind == "phases":
-        # In the margin of our own figure, or beside the axes of the caller.
-        owner, place = (figure, "outside center right") if ax is None else (ax, "center left")
-        phase_legend(owner, place, palette, labels)
+    if are_phases:
+        phase_legend(figure if ax is None else ax, palette, labels)
     else:
-        figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=16, label=colorbar_label or "")
+        add_colorbar(drawn, axes, colorbar_label or "")
     return shown_once(figure)
 
 
 def _as_cells(field):
-    """The batch of scalar (batch, n1, n2) or phase (batch, n1, n2, num_phases) cells, and which of the two it is."""
+    """The batch of scalar (batch, n1, n2) or phase (batch, n1, n2, num_phases) cells, and whether they are phases."""
     field = np.asarray(field, dtype=float)
     if not field.size:
         raise ValueError(f"field is empty: its shape is {field.shape}.")
@@ -96,11 +87,11 @@ def _as_cells(field):
         field.ndim in (3, 4) and field.min() > -_PHASE_TOLERANCE and np.abs(field.sum(-1) - 1).max() < _PHASE_TOLERANCE
     )
     if sums_to_one and field.shape[-1] > 1:
-        return field.reshape(-1, *field.shape[-3:]), "phases"
+        return field.reshape(-1, *field.shape[-3:]), True
     if field.ndim in (2, 3):
-        return field.reshape(-1, *field.shape[-2:]), "scalar"
+        return field.reshape(-1, *field.shape[-2:]), False
     if field.ndim in (4, 5) and field.shape[-2:] == (2, 2):
-        return np.trace(field, axis1=-2, axis2=-1).reshape(-1, *field.shape[-4:-2]) / 2, "tensor"
+        return np.trace(field, axis1=-2, axis2=-1).reshape(-1, *field.shape[-4:-2]) / 2, False
     raise ValueError(
         "plot_field expects scalars (n1, n2), phases (n1, n2, num_phases) that sum to 1, or tensors (n1, n2, 2, 2), "
         f"with at most one batch axis in front; got shape {field.shape}."

@@ -1,15 +1,11 @@
 """Pictures of clouds of tensors."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..tensors import component_names, unique_components
-from ._style import FITTED, MEASURED, new_figure, shown_once
-
-if TYPE_CHECKING:
-    import matplotlib.figure
+from ._style import FITTED, MEASURED, Figure, in_unit, new_figure, shown_once
 
 
 def plot_cloud(
@@ -21,7 +17,7 @@ def plot_cloud(
     labels: tuple[str, str] = ("measured", "fitted"),
     max_points: int = 2000,
     fig: Any = None,
-) -> "matplotlib.figure.Figure":
+) -> Figure:
     """Draw clouds of effective tensors: scatter of each pair of components, histograms.
 
     Args:
@@ -48,51 +44,46 @@ def plot_cloud(
         if clouds[0].shape[1] != clouds[1].shape[1]:
             raise ValueError(f"measured and fitted have {clouds[0].shape[1]} and {clouds[1].shape[1]} components.")
     p = clouds[0].shape[1]
-    d = round((np.sqrt(8 * p + 1) - 1) / 2)
-    names = [f"${symbol}_{{{name[1:]}}}$" + (f" [{unit}]" if unit else "") for name in component_names(d)]
+    names = [f"${symbol}_{{{name}}}${in_unit(unit)}" for name in component_names(np.shape(measured)[-1], "")]
     figure, axes = new_figure(p, p, (2.1 * p, 2.1 * p), fig=fig)
     size = float(np.clip(6000 / len(clouds[0]), 5, 16))
     limits = [_padded(np.concatenate([cloud[:, i] for cloud in clouds])) for i in range(p)]
-    styles: tuple[dict[str, Any], ...] = ({"color": MEASURED, "zorder": 3}, {"color": FITTED, "zorder": 2})
     for i, j in np.ndindex(p, p):
         one = axes[i, j]
         if j > i:
             one.set_visible(False)
             continue
-        for cloud, style, label in zip(clouds, styles, labels, strict=False):
+        for cloud, color, label in zip(clouds, (MEASURED, FITTED), labels, strict=False):
+            first = color == MEASURED
+            style: dict[str, Any] = {"color": color, "zorder": 3 if first else 2}
             if i == j:
-                edges = np.histogram_bin_edges(clouds[0][:, i], bins=min(40, 8 + len(clouds[0]) // 25), range=limits[i])
-                heights, _ = np.histogram(cloud[:, i], edges, density=True)
-                first = cloud is clouds[0]
+                bins = min(40, 8 + len(clouds[0]) // 25)
+                heights, edges = np.histogram(cloud[:, i], bins, limits[i], density=True)
                 one.stairs(heights, edges, fill=first, alpha=0.3 if first else 1, lw=1.6, label=label, **style)
             else:
                 points = cloud[:: max(1, -(-len(cloud) // max_points))]
                 one.scatter(points[:, j], points[:, i], s=size, alpha=0.5, lw=0, rasterized=True, **style)
         one.spines[["top", "right"]].set_visible(False)
         one.locator_params(nbins=5)
-        one.set_xlim(limits[j])
+        one.set(xlim=limits[j], xlabel=names[j] if i == p - 1 else "", ylabel=names[i] if j == 0 and i > 0 else "")
         if i == j:
             one.set_yticks([])
             one.spines["left"].set_visible(False)
         else:
             one.set_ylim(limits[i])
         one.tick_params(labelbottom=i == p - 1, labelleft=j == 0 and i > 0)
-        if i == p - 1:
-            one.set_xlabel(names[j])
-        if j == 0 and i > 0:
-            one.set_ylabel(names[i])
     figure.align_labels()
     if len(clouds) > 1:
-        handles, texts = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="upper right", frameon=False, bbox_to_anchor=(0.98, 0.98))
+        entries = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*entries, loc="upper right", frameon=False, bbox_to_anchor=(0.98, 0.98))
     return shown_once(figure.get_figure(root=True))
 
 
 def _components(name, tensors):
-    tensors = jnp.asarray(tensors)
+    tensors = np.asarray(tensors, float)
     if tensors.ndim != 3 or tensors.shape[1] != tensors.shape[2] or len(tensors) < 2:
         raise ValueError(f"{name} must have shape (specimens, d, d), at least 2 specimens; got {tensors.shape}.")
-    components = np.asarray(unique_components(tensors), dtype=float)
+    components = unique_components(tensors)
     if not np.isfinite(components).all():
         raise ValueError(f"{name} has {np.sum(~np.isfinite(components).all(axis=1))} tensors that are not finite.")
     return components

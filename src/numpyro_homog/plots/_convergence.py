@@ -1,16 +1,13 @@
 """Pictures of fits."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ._style import MEASURED, MUTED, new_figure, shown_once
-
-if TYPE_CHECKING:
-    import matplotlib.figure
+from ._style import MEASURED, MUTED, Figure, new_figure, open_axes, shown_once
 
 
-def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> "matplotlib.figure.Figure":
+def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> Figure:
     """Draw the loss of each start against the iteration, the best start highlighted.
 
     Args:
@@ -46,21 +43,18 @@ def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> "matp
         size = (max([5.2, *(0.9 + 0.066 * len(line) for line in lines)]), 3.4 + 0.13 * len(lines))
         ax = new_figure(1, 1, size)[1][0, 0]
     for start in sorted(range(len(losses)), key=lambda start: start == best):
+        color, width, label = MUTED, 1.2, "other starts" if start == (best == 0) else None
+        if start == best:
+            color, width, label = MEASURED, 2.0, f"best of {len(losses)} starts"
         iterations = np.flatnonzero(finite[start])
-        if not len(iterations):
-            continue
-        color, width = (MEASURED, 2.0) if start == best else (MUTED, 1.2)
-        label = f"best of {len(losses)} starts" if start == best else ("other starts" if start == (best == 0) else None)
-        ax.plot(iterations, losses[start, iterations], color=color, lw=width, label=label)
-        ax.plot(iterations[-1], last[start], "o", color=color, ms=4.5)
+        if len(iterations):
+            ax.plot(iterations, losses[start, iterations], color=color, lw=width, label=label)
+            ax.plot(iterations[-1], last[start], "o", color=color, ms=4.5)
     if (losses[finite] > 0).all():
         ax.set_yscale("log")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel("iteration")
-    ax.set_ylabel(ylabel)
-    ax.grid(axis="y", color="0.92", lw=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set(xlabel="iteration", ylabel=ylabel)
+    open_axes(ax, axis="y")
     handles, texts = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], texts[::-1], frameon=False, loc="upper right")
     if table:

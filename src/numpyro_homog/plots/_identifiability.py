@@ -1,13 +1,10 @@
 """Pictures of predicted errors."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ._style import COLORS, MUTED, new_figure, shown_once
-
-if TYPE_CHECKING:
-    import matplotlib.figure
+from ._style import COLORS, MUTED, Figure, new_figure, open_axes, shown_once
 
 
 def plot_identifiability(
@@ -17,7 +14,7 @@ def plot_identifiability(
     num_simulated: int | None = None,
     target: float = 0.05,
     ax: Any = None,
-) -> "matplotlib.figure.Figure":
+) -> Figure:
     """Draw the predicted relative errors against the number of specimens.
 
     Args:
@@ -55,13 +52,8 @@ def plot_identifiability(
         if num_simulated is None and least <= size <= most:
             ax.plot(size, 100 * target, "o", color=color, ms=5)
     ax.axhline(100 * target, color=MUTED, lw=1, ls="--", zorder=0)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlim(least, most)
-    ax.set_xlabel("measured specimens N")
-    ax.set_ylabel("predicted relative error [%]")
-    ax.grid(which="major", color="0.92", lw=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set(xscale="log", yscale="log", xlim=(least, most))
+    ax.set(xlabel="measured specimens N", ylabel="predicted relative error [%]")
+    open_axes(ax, which="major")
     ax.legend(frameon=False)
     return shown_once(ax.get_figure(root=True))

@@ -1,15 +1,12 @@
 """Pictures of plane meshes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..meshes import Mesh
-from ._style import new_figure, phase_colors, phase_legend, shown_once
-
-if TYPE_CHECKING:
-    import matplotlib.figure
+from ._style import Figure, add_colorbar, new_figure, phase_colors, phase_legend, shown_once
 
 
 def plot_mesh(
@@ -20,7 +17,7 @@ def plot_mesh(
     colorbar_label: str = "",
     edges: bool = True,
     ax: Any = None,
-) -> "matplotlib.figure.Figure":
+) -> Figure:
     """Draw a plane mesh: its phases, or one value for each element.
 
     Elements of second order are drawn with the edges between their corners and mid-side nodes.
@@ -49,38 +46,32 @@ def plot_mesh(
 
     if mesh.ndim != 2:
         raise ValueError(f"plot_mesh draws plane meshes; this one has {mesh.ndim} dimensions.")
-    values = None if values is None else np.asarray(values, float)
-    if values is not None and values.shape != (mesh.num_elements,):
-        raise ValueError(f"values must have one entry for each of {mesh.num_elements} elements; got {values.shape}.")
-    if values is not None and not np.isfinite(values).all():
-        raise ValueError(f"values has {np.sum(~np.isfinite(values))} entries that are not finite.")
+    if values is not None:
+        values = np.asarray(values, float)
+        if values.shape != (mesh.num_elements,):
+            raise ValueError(
+                f"values must have one entry for each of {mesh.num_elements} elements; got {values.shape}."
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"values has {np.sum(~np.isfinite(values))} entries that are not finite.")
     if ax is None:
         width, height = 3.2 * np.array(mesh.lengths) / max(mesh.lengths)
-        figure, ((ax,),) = new_figure(1, 1, (width + 1.6, height + 0.6))
-    else:
-        figure = ax.get_figure(root=True)
-    lines: dict[str, Any] = (
-        {"edgecolors": "#00000066", "linewidths": 0.3} if edges else {"edgecolors": "face", "linewidths": 0.1}
-    )
-    outlines = PolyCollection(mesh.points[mesh.elements][:, _around(mesh.elements.shape[1])], **lines)
+        ax = new_figure(1, 1, (width + 1.6, height + 0.6))[1][0, 0]
+    num_nodes = mesh.elements.shape[1]
+    # Corners come first; along the outline the nodes of the sides are between them.
+    around = np.arange(num_nodes) if num_nodes < 6 else np.arange(num_nodes).reshape(2, -1).T.ravel()
+    color, width = ("#00000066", 0.3) if edges else ("face", 0.1)
+    outlines = PolyCollection(mesh.points[mesh.elements][:, around], edgecolors=color, linewidths=width)
+    ax.add_collection(outlines)
     if values is None:
         palette = phase_colors(len(mesh.tags))
         if labels is None and mesh.tags != tuple(range(len(mesh.tags))):
             labels = [tag if isinstance(tag, str) else f"tag {tag}" for tag in mesh.tags]
         outlines.set_facecolor(palette[mesh.labels])
-        phase_legend(ax, "center left", palette, labels)
+        phase_legend(ax, palette, labels)
     else:
         outlines.set_array(values)
-        figure.colorbar(outlines, ax=ax, fraction=0.05, pad=0.02, aspect=16, label=colorbar_label)
-    ax.add_collection(outlines)
-    ax.set_aspect("equal")
+        add_colorbar(outlines, ax, colorbar_label)
     (left, bottom), (width, height) = mesh.lower, mesh.lengths
-    ax.set(xlim=(left, left + width), ylim=(bottom, bottom + height), xlabel="$x_1$", ylabel="$x_2$")
-    return shown_once(figure)
-
-
-def _around(num_nodes):
-    """The nodes of an element, corners first, in their order along its outline."""
-    corners = num_nodes if num_nodes < 6 else num_nodes // 2
-    order = np.arange(num_nodes)
-    return order if corners == num_nodes else np.stack([order[:corners], order[corners:]], axis=1).reshape(-1)
+    ax.set(xlim=(left, left + width), ylim=(bottom, bottom + height), xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    return shown_once(ax.get_figure(root=True))

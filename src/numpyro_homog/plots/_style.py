@@ -1,12 +1,17 @@
-"""Colours, figures and legends that the plots share."""
+"""Colours, figures, axes and legends that the plots share."""
 
 import functools
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 # Told apart by the colour-blind and in grey: the first three are Paul Tol's "high contrast".
 COLORS = ("#004488", "#DDAA33", "#BB5566", "#88CCEE", "#117733", "#999933", "#AA4499", "#DDDDDD")
 MEASURED, FITTED, MUTED = "#004488", "#DD7733", "#B8B8B8"
+Figure: TypeAlias = "matplotlib.figure.Figure"
 
 
 def new_figure(num_rows, num_columns, size, *, layout="constrained", sharey=False, width_ratios=None, fig=None):
@@ -39,6 +44,36 @@ def _display(figure):
     display(figure)
 
 
+def in_unit(unit):
+    """The end of a label with a unit."""
+    return f" [{unit}]" if unit else ""
+
+
+def draw_values(ax, values, lengths, **options):
+    """An array as a picture, its first axis to the right, the second up."""
+    options |= {"origin": "lower", "extent": (0, lengths[0], 0, lengths[1]), "interpolation": "nearest"}
+    return ax.imshow(np.swapaxes(values, 0, 1), **options)
+
+
+def set_ticks(ax, lengths):
+    """Ticks at the ends and in the middle of both axes."""
+    for axis, length in zip((ax.xaxis, ax.yaxis), lengths, strict=True):
+        axis.set_ticks([0, length / 2, length], [f"{tick:.4g}" for tick in (0, length / 2, length)])
+
+
+def add_colorbar(drawn, axes, label="", **options):
+    """A colour bar beside one of the axes or several."""
+    figure = drawn.get_figure(root=True)
+    figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=16, label=label, **options)
+
+
+def open_axes(ax, **grid):
+    """Axes of curves: a light grid behind them, open above and to the right."""
+    ax.grid(color="0.92", lw=0.8, **grid)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 def phase_colors(num_phases):
     """One colour for each phase, shape (num_phases, 3)."""
     from matplotlib import colormaps
@@ -49,8 +84,9 @@ def phase_colors(num_phases):
     return colormaps["viridis"](np.linspace(0, 1, num_phases))[:, :3]
 
 
-def phase_legend(owner, place, palette, labels):
+def phase_legend(owner, palette, labels):
     """Legend of the phases, in the margin of a figure or beside axes."""
+    from matplotlib.axes import Axes
     from matplotlib.patches import Patch
 
     labels = [f"phase {j + 1}" for j in range(len(palette))] if labels is None else list(labels)
@@ -58,5 +94,6 @@ def phase_legend(owner, place, palette, labels):
         raise ValueError(f"field has {len(palette)} phases, but there are {len(labels)} labels.")
     if labels:
         handles = [Patch(color=color, label=label) for color, label in zip(palette, labels, strict=True)]
-        anchor = None if place.startswith("outside") else (1.02, 0.5)
-        owner.legend(handles=handles, loc=place, bbox_to_anchor=anchor, frameon=False, handlelength=1, handleheight=1)
+        beside = isinstance(owner, Axes)
+        place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if beside else {"loc": "outside center right"}
+        owner.legend(handles=handles, frameon=False, handlelength=1, handleheight=1, **place)
