@@ -245,7 +245,7 @@ BAD = [
     ("a.npy", lambda path: np.save(path, np.array([[1.0, np.nan]])), "1 values that are not finite"),
     ("a.npy", lambda path: np.save(path, np.ones((2, 2), complex)), "holds complex128; expected real numbers"),
     ("a.npy", lambda path: np.save(path, np.ones((2, 0))), r"empty array of shape \(2, 0\)"),
-    ("a.npz", b"no archive", "cannot be read as an archive of NumPy .Python objects are not loaded.: "),
+    ("a.npz", b"no archive", "cannot be read as a NumPy file .Python objects are not loaded.: "),
     ("a.npz", lambda path: np.savez(path, x=np.ones(4)), "holds no array of numbers with two or three grid axes"),
     ("a.vti", b"no xml", "no VTK image data"),
     ("a.vti", VTI.format(kind="Cell", extent="0 6 0 0 0 0", numbers="0 1 2 3 4 5", more="").encode(), "has .* points"),

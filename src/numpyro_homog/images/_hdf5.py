@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..grids import Grid
-from ._stored import Stored, choose, reading
+from ._stored import Stored, choose, last_axis_first, reading
 
 _ORDER, _LENGTHS = "permute_order", "domain_lengths"
 
@@ -20,24 +20,35 @@ def read_hdf5(path: Path, dataset: str | None) -> Stored:
     """One data set, with its axes and lengths if it says."""
     import h5py
 
+    names: list[str] = []
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and item.ndim in (2, 3, 4):
+            names.append(name)
+
     with reading(path, "HDF5"), h5py.File(path, "r") as file:
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
+        file.visititems(note)
         stored = file[choose(path, names, dataset, "data set")]
-        return Stored(stored[...], _axes(stored), _lengths(stored))
+        order = stored.attrs.get(_ORDER, "zyx"[-min(stored.ndim, 3) :])
+        axes = (order.decode() if isinstance(order, bytes) else str(order)).strip("\0 ").lower()
+        found = {name: stored.attrs[name] for name in (_LENGTHS, "L") if name in stored.attrs}
+        lengths: dict[str, tuple] = {key: tuple(np.ravel(x).astype(float).tolist()) for key, x in found.items()}
+        if _LENGTHS not in lengths and len(set(lengths.get("L", ()))) > 1:
+            # Writers of this attribute do not agree whether it follows x, y, z or the axes of the data set.
+            unclear = f"{stored.name} has the attribute L = {lengths['L']}, whose order is not fixed"
+            return Stored(stored[...], axes, unclear)
+        return Stored(stored[...], axes, lengths.get(_LENGTHS, lengths.get("L")))
 
 
 def write_hdf5(path: Path, fields: dict[str, np.ndarray], grid: Grid) -> None:
     """One compressed data set for each field; a name with slashes makes groups."""
     import h5py
 
-    axes = "zyx"[-grid.ndim :]
     with h5py.File(path, "w") as file:
         for name, values in fields.items():
-            stored = values.transpose(*reversed(range(grid.ndim)), *range(grid.ndim, values.ndim))
-            created = file.create_dataset(name, data=np.ascontiguousarray(stored), compression="gzip", shuffle=True)
-            created.attrs[_ORDER] = axes
-            created.attrs[_LENGTHS] = np.array(grid.lengths)
+            data = last_axis_first(values, grid.ndim)
+            attributes = file.create_dataset(name, data=data, compression="gzip", shuffle=True).attrs
+            attributes[_ORDER], attributes[_LENGTHS] = "zyx"[-grid.ndim :], np.array(grid.lengths)
 
 
 def read_fans_input(path: Path, dataset: str | None) -> Stored:
@@ -53,36 +64,6 @@ def read_fans_input(path: Path, dataset: str | None) -> Stored:
         ) from error
     # FANS looks in its working folder; input files are often kept beside or below that.
     places = [Path(name), path.parent / name, path.parent.parent / name]
-    found = [place for place in places if place.is_file()]
-    if not found:
-        raise FileNotFoundError(
-            f"{path} names the HDF5 file {name!r}, which is in none of {', '.join(map(str, places))}."
-        )
-    return read_hdf5(found[0], dataset)._replace(lengths=lengths)
-
-
-def _is_image(item):
-    import h5py
-
-    return isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and item.ndim in (2, 3, 4)
-
-
-def _axes(stored):
-    order = stored.attrs.get(_ORDER)
-    if order is None:
-        return "zyx"[-min(stored.ndim, 3) :]
-    return (order.decode() if isinstance(order, bytes) else str(order)).strip("\0 ").lower()
-
-
-def _lengths(stored):
-    if _LENGTHS in stored.attrs:
-        return tuple(np.atleast_1d(stored.attrs[_LENGTHS]).astype(float).tolist())
-    if "L" not in stored.attrs:
-        return None
-    # Writers of this attribute do not agree whether it follows x, y, z or the axes of the data set.
-    lengths = tuple(np.atleast_1d(stored.attrs["L"]).astype(float).tolist())
-    return (
-        lengths
-        if len(set(lengths)) == 1
-        else f"{stored.name} has the attribute L = {lengths}, whose order is not fixed"
-    )
+    for place in filter(Path.is_file, places):
+        return read_hdf5(place, dataset)._replace(lengths=lengths)
+    raise FileNotFoundError(f"{path} names the HDF5 file {name!r}, which is in none of {', '.join(map(str, places))}.")

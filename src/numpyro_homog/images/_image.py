@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..grids import Grid
-from ._arrays import read_npy, read_npz, write_npz
+from ._arrays import read_numpy, write_npz
 from ._hdf5 import read_fans_input, read_hdf5, write_hdf5
 from ._pictures import read_png, read_slices
 from ._stored import Stored
@@ -18,8 +18,7 @@ from ._vti import read_vti, write_vti
 _READERS = {
     ".png": read_png,
     **dict.fromkeys((".tif", ".tiff"), read_tiff),
-    ".npy": read_npy,
-    ".npz": read_npz,
+    **dict.fromkeys((".npy", ".npz"), read_numpy),
     ".vti": read_vti,
     **dict.fromkeys((".h5", ".hdf5"), read_hdf5),
     ".json": read_fans_input,
@@ -141,9 +140,15 @@ def save_image(path: str | os.PathLike[str], fields: Any, grid: Grid) -> None:
     if grid.ndim not in (2, 3):
         raise ValueError(f"save_image writes two- and three-dimensional grids; got {grid.shape}.")
     named = fields if isinstance(fields, Mapping) else {_FIELD_NAME: fields}
-    arrays = {name: _as_field(name, values, grid) for name, values in named.items()}
+    arrays = {name: _as_numbers(f"The field {name!r}", np.asarray(values)) for name, values in named.items()}
     if not arrays:
         raise ValueError("There is nothing to save: fields is empty.")
+    for name, values in arrays.items():
+        if values.shape[: grid.ndim] != grid.shape or values.ndim > grid.ndim + 1:
+            raise ValueError(
+                f"The field {name!r} has shape {values.shape}, but the grid is {grid.shape}; expected {grid.shape} or"
+                f" {(*grid.shape, 'components')}."
+            )
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         _WRITERS[suffix](temporary, arrays, grid)
@@ -155,7 +160,7 @@ def save_image(path: str | os.PathLike[str], fields: Any, grid: Grid) -> None:
 def _as_image(
     path: Path, stored: Stored, spacing: float | int | Sequence[float | int] | None, axes: str | None
 ) -> Image:
-    values = stored.values
+    values, lengths = stored.values, stored.lengths
     said = f"{path} says that its axes are {stored.axes!r}. " if axes is None else ""
     axes = stored.axes if axes is None else axes
     ndim = len(axes)
@@ -163,11 +168,9 @@ def _as_image(
         raise ValueError(f"{said}axes must be a permutation of 'xy' or 'xyz', such as 'yx'; got {axes!r}.")
     if values.ndim not in (ndim, ndim + 1):
         raise ValueError(f"{path} holds an array of shape {values.shape}; it cannot have the axes {axes!r}.")
-    order = [axes.index(letter) for letter in "xyz"[:ndim]]
-    values = values.transpose(*order, *range(ndim, values.ndim))
-    if values.ndim > ndim and values.shape[-1] == 1:
-        values = values[..., 0]
-    values = np.ascontiguousarray(_as_numbers(f"{path}", values))
+    values = values.transpose(*map(axes.index, "xyz"[:ndim]), *range(ndim, values.ndim))
+    values = values[..., 0] if values.shape[ndim:] == (1,) else values
+    values = np.ascontiguousarray(_as_numbers(str(path), values))
     shape = values.shape[:ndim]
     if not values.size:
         raise ValueError(f"{path} holds an empty array of shape {values.shape}.")
@@ -175,34 +178,21 @@ def _as_image(
         edges = np.full(ndim, spacing) if np.ndim(spacing) == 0 else np.array(spacing)
         if edges.shape != (ndim,) or not ((edges > 0) & (edges < np.inf)).all():
             raise ValueError(f"spacing is one positive length or one for each of {ndim} axes; got {spacing}.")
-        return Image(values, Grid(shape, lengths=edges * shape))
-    if isinstance(stored.lengths, str):
-        raise ValueError(f"{path}: {stored.lengths}; pass spacing=....")
-    lengths = shape if stored.lengths is None else stored.lengths
-    if len(lengths) != ndim or not all(0 < length < np.inf for length in lengths):
+        lengths = tuple(edges * shape)
+    if isinstance(lengths, str):
+        raise ValueError(f"{path}: {lengths}; pass spacing=....")
+    if lengths is not None and (len(lengths) != ndim or not all(0 < length < np.inf for length in lengths)):
         raise ValueError(
             f"{path} says that the cell has the lengths {lengths}; its array has {ndim} grid axes, each with a positive"
             " length. Pass spacing=...."
         )
-    return Image(values, Grid(shape, lengths=lengths))
-
-
-def _as_field(name: str, values: Any, grid: Grid) -> np.ndarray:
-    values = _as_numbers(f"The field {name!r}", np.asarray(values))
-    if values.shape[: grid.ndim] != grid.shape or values.ndim > grid.ndim + 1:
-        raise ValueError(
-            f"The field {name!r} has shape {values.shape}, but the grid is {grid.shape}; expected {grid.shape} or"
-            f" {(*grid.shape, 'components')}."
-        )
-    return values
+    return Image(values, Grid(shape, lengths=shape if lengths is None else lengths))
 
 
 def _as_numbers(what: str, values: np.ndarray) -> np.ndarray:
     """Real finite numbers in the byte order of the machine."""
-    if values.dtype == bool:
-        return values.astype(np.uint8)
-    if not (np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)):
+    if values.dtype.kind not in "biuf":
         raise ValueError(f"{what} holds {values.dtype}; expected real numbers.")
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError(f"{what} has {np.sum(~np.isfinite(values))} values that are not finite.")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return values.astype(np.uint8 if values.dtype == bool else values.dtype.newbyteorder("="), copy=False)

@@ -38,16 +38,10 @@ def read_slices(path: Path) -> Stored:
     if not files:
         raise ValueError(f"The folder {path} holds no slices; expected files {', '.join(_READERS)}.")
     if len({file.suffix.lower() for file in files}) > 1:
-        kinds = sorted({file.suffix for file in files})
-        raise ValueError(
-            f"The folder {path} holds files {', '.join(kinds)}; which of them are the slices? Keep one kind."
-        )
-    files.sort(key=_natural_order)
-    pages = [_READERS[file.suffix.lower()](file).values for file in files]
-    stored = stack(pages, [str(file) for file in files])
+        kinds = ", ".join(sorted({file.suffix for file in files}))
+        raise ValueError(f"The folder {path} holds files {kinds}; which of them are the slices? Keep one kind.")
+    # Numbers within the names are compared as numbers, and come after letters.
+    files.sort(key=lambda file: [(int(x), x) if x.isdigit() else (-1, x) for x in re.split(r"(\d+)", file.name)])
+    stored = stack([_READERS[file.suffix.lower()](file).values for file in files], list(map(str, files)))
     # A folder is a stack, also if it holds a single slice.
-    return stored if len(pages) > 1 else Stored(pages[0][None], "xyz", None)
-
-
-def _natural_order(file):
-    return [(int(part), part) if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]
+    return stored if len(files) > 1 else Stored(stored.values[None], "xyz")

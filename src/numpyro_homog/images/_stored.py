@@ -19,7 +19,7 @@ class Stored(NamedTuple):
 
     values: np.ndarray
     axes: str
-    lengths: tuple[float, ...] | str | None
+    lengths: tuple[float, ...] | str | None = None
 
 
 @contextlib.contextmanager
@@ -39,13 +39,16 @@ def choose(path: Path, names: Sequence[str], dataset: str | None, kind: str) -> 
     listed = ", ".join(map(repr, names))
     if not names:
         raise ValueError(f"{path} holds no {kind} of numbers with two or three grid axes.")
-    if dataset is None:
-        if len(names) > 1:
-            raise ValueError(f"{path} holds several {kind}s; choose one by dataset=..., there are {listed}.")
-        return names[0]
-    if dataset.strip("/") not in [name.strip("/") for name in names]:
+    if dataset is None and len(names) > 1:
+        raise ValueError(f"{path} holds several {kind}s; choose one by dataset=..., there are {listed}.")
+    if dataset is not None and dataset.strip("/") not in [name.strip("/") for name in names]:
         raise ValueError(f"{path} holds no {kind} {dataset!r}; there are {listed}.")
-    return dataset
+    return dataset or names[0]
+
+
+def last_axis_first(values: np.ndarray, ndim: int) -> np.ndarray:
+    """The grid axes in reverse order, as files have them in which x runs fastest; then components."""
+    return np.ascontiguousarray(values.transpose(*reversed(range(ndim)), *range(ndim, values.ndim)))
 
 
 def stack(pages: Sequence[np.ndarray], names: Sequence[str]) -> Stored:
@@ -58,7 +61,7 @@ def stack(pages: Sequence[np.ndarray], names: Sequence[str]) -> Stored:
                 f"The slices differ: {names[0]} has shape {pages[0].shape} and {pages[0].dtype}, "
                 f"{name} has {page.shape} and {page.dtype}."
             )
-    return Stored(pages[0], "xy", None) if len(pages) == 1 else Stored(np.stack(pages), "xyz", None)
+    return Stored(pages[0], "xy") if len(pages) == 1 else Stored(np.stack(pages), "xyz")
 
 
 def stored_numbers(values: np.ndarray, bits: int, *, inverted: bool) -> np.ndarray:

@@ -6,7 +6,6 @@ What is not compressed is read by NumPy, of any type and size; what is compresse
 import json
 import math
 import re
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -20,98 +19,84 @@ _FORMAT, _DEPTH, _TILE_DEPTH = 339, 32997, 32998
 # Numbers of the types of a tag: unsigned integers and text.
 _CODES = {1: "u1", 2: "S1", 3: "u2", 4: "u4", 16: "u8"}
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
+_COLOURS = {2: "RGB", 3: "indices of a palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 
 
 def read_tiff(path: Path, dataset: str | None = None) -> Stored:
     """A picture (rows, columns), or a stack (slices, rows, columns), in several directories or in one."""
-    with path.open("rb") as file, reading(path, "TIFF"):
-        order, directories = _directories(file)
+    with reading(path, "TIFF"):
+        data = np.memmap(path, np.uint8, "r")
+        order, directories = _directories(data)
         places = [f"page {number + 1} of {path}" for number in range(len(directories))]
         dtypes = [_dtype(place, order, tags) for place, tags in zip(places, directories, strict=True)]
         sizes = _slices(directories[0])
+        count = math.prod(sizes)
         if sum(size > 1 for size in sizes) > 1:
             raise ValueError(f"{path} holds channels, slices or times, {sizes} of them; save one stack of slices.")
-        count = math.prod(sizes)
-        if any(tags.get(_COMPRESSION, [1])[0] != 1 or tags.get(_FILL_ORDER, [1])[0] != 1 for tags in directories):
+        if any(_one(tags, _COMPRESSION) != 1 or _one(tags, _FILL_ORDER) != 1 for tags in directories):
             pages = _decode(path, directories, dtypes)
-        elif len(directories) == 1 and count > directories[0].get(_DEPTH, [1])[0]:
-            # ImageJ and others write one directory for all slices, one after the other, above 4 GB.
-            rows, columns = int(directories[0][_ROWS][0]), int(directories[0][_COLUMNS][0])
-            bits = _bits(directories[0])
-            whole = _read(file, directories[0][_STRIPS][0], count * rows, columns, dtypes[0], bits)
-            return Stored(whole.reshape(count, rows, columns), "xyz", None)
         else:
-            pages = [_page(file, tags, dtype) for tags, dtype in zip(directories, dtypes, strict=True)]
+            behind = count if len(directories) == 1 else 1
+            pages = [_page(data, tags, dtype, behind) for tags, dtype in zip(directories, dtypes, strict=True)]
         if sum(len(page) if page.ndim == 3 else 1 for page in pages) < count:
             raise ValueError(f"{path} says that it has {count} slices, but holds {len(pages)}; it is cut short.")
-        if len(pages) == 1 and pages[0].ndim == 3:
-            return Stored(pages[0], "xyz", None)
-        return stack(pages, places)
+        return Stored(pages[0], "xyz") if len(pages) == 1 and pages[0].ndim == 3 else stack(pages, places)
 
 
-def _directories(file):
-    """The byte order, and of each directory the tags that we know, as arrays of numbers or text."""
-    order = {b"II": "<", b"MM": ">"}[file.read(2)]
-    (version,) = struct.unpack(f"{order}H", file.read(2))
+def _one(tags, tag, default=1):
+    """The number of a tag that has one."""
+    return tags.get(tag, [default])[0]
+
+
+def _directories(data):
+    """The byte order, and of each directory the tags that we know, as lists of numbers or text."""
+    order = {b"II": "<", b"MM": ">"}[data[:2].tobytes()]
+
+    def read(code, place, count=1):
+        return np.frombuffer(data, np.dtype(code).newbyteorder(order), count, place).tolist()
+
+    (version,) = read("u2", 2)
     if version not in (42, 43):
         raise ValueError(f"the version is {version}")
-    big = version == 43
-    word, entry = ("Q", "HHQ8s") if big else ("I", "HHI4s")
-    file.seek(8 if big else 4)
-
-    def unpack(code):
-        return struct.unpack(order + code, file.read(struct.calcsize(order + code)))
-
-    (offset,), seen, directories = unpack(word), set(), []
+    number, word, size = ("u8", "u8", 8) if version == 43 else ("u2", "u4", 4)
+    entry = np.dtype([("tag", "u2"), ("kind", "u2"), ("count", word), ("value", word)])
+    (offset,), directories = read(word, size), {}
     while offset:
-        if offset in seen:
+        if offset in directories:
             raise ValueError("its directories run in a circle")
-        seen.add(offset)
-        file.seek(offset)
-        entries = [unpack(entry) for _ in range(unpack("Q" if big else "H")[0])]
-        (offset,) = unpack(word)
-        tags = {}
-        for tag, kind, count, value in entries:
-            if kind not in _CODES:
-                continue
-            dtype = np.dtype(order + _CODES[kind])
-            if count * dtype.itemsize > len(value):
-                file.seek(struct.unpack(order + word, value)[0])
-                value = file.read(count * dtype.itemsize)
-            tags[tag] = np.frombuffer(value, dtype, count).tolist()
-        directories.append(tags)
+        place = offset + np.dtype(number).itemsize
+        tags = directories[offset] = {}
+        for tag, kind, count, value in read(entry, place, *read(number, offset)):
+            place += entry.itemsize
+            if kind in _CODES:
+                fits = count * np.dtype(_CODES[kind]).itemsize <= size
+                tags[tag] = read(_CODES[kind], place - size if fits else value, count)
+        (offset,) = read(word, place)
     if not directories:
         raise ValueError("it has no picture")
-    return order, directories
+    return order, list(directories.values())
 
 
 def _dtype(place, order, tags):
     """The type of the stored numbers."""
-    colours = {2: "RGB", 3: "indices of a palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
-    samples, photometric = tags.get(_SAMPLES, [1])[0], tags.get(_PHOTOMETRIC, [1])[0]
-    if samples != 1 or photometric in colours:
+    samples, photometric, orientation = (_one(tags, tag) for tag in (_SAMPLES, _PHOTOMETRIC, _ORIENTATION))
+    if samples != 1 or photometric in _COLOURS:
         raise ValueError(
-            f"{place} is a colour picture ({samples} numbers per pixel, {colours.get(photometric, 'grey')}), but a"
+            f"{place} is a colour picture ({samples} numbers per pixel, {_COLOURS.get(photometric, 'grey')}), but a"
             " microstructure needs one number per pixel. Convert it to grey, or make an array of labels of it."
         )
-    if tags.get(_ORIENTATION, [1])[0] != 1:
-        raise ValueError(
-            f"{place} is turned or mirrored (its tag Orientation is {tags[_ORIENTATION][0]}); save it upright."
-        )
-    bits, kind = _bits(tags), _KINDS.get(tags.get(_FORMAT, [1])[0], "")
+    if orientation != 1:
+        raise ValueError(f"{place} is turned or mirrored (its tag Orientation is {orientation}); save it upright.")
+    bits, kind = _one(tags, _BITS), _KINDS.get(_one(tags, _FORMAT), "")
     if kind == "u" and bits in (1, 2, 4):
         return np.dtype("u1")
     if kind and bits in (8, 16, 32, 64) and (kind, bits) != ("f", 8):
         return np.dtype(f"{order}{kind}{bits // 8}")
     raise ValueError(
-        f"{place} holds numbers of {bits} bits (its tag SampleFormat is {tags.get(_FORMAT, [1])[0]}); expected integers"
+        f"{place} holds numbers of {bits} bits (its tag SampleFormat is {_one(tags, _FORMAT)}); expected integers"
         " of 1, 2, 4, 8, 16, 32 or 64 bits or floating-point numbers of 16, 32 or 64. Convert them, for example"
         " by .astype(numpy.float32)."
     )
-
-
-def _bits(tags):
-    return tags.get(_BITS, [1])[0]
 
 
 def _slices(tags):
@@ -124,42 +109,41 @@ def _slices(tags):
         return sizes if math.prod(sizes) == count else (count,)
     if text.startswith('{"shape"'):
         shape = tuple(json.loads(text)["shape"])
-        return shape[:-2] if shape[-2:] == (tags[_ROWS][0], tags[_COLUMNS][0]) else ()
+        return shape[:-2] if shape[-2:] == (_one(tags, _ROWS), _one(tags, _COLUMNS)) else ()
     if "<OME" in text and "FileName=" not in text:
         return tuple(int(size) for size in re.findall(r'Size[CZT]="(\d+)"', text)[:3])
     return ()
 
 
-def _page(file, tags, dtype):
+def _page(data, tags, dtype, count):
     """The numbers of a directory that are not compressed, shape (rows, columns) or (slices, rows, columns)."""
-    depth, rows, columns = (int(tags.get(tag, [1])[0]) for tag in (_DEPTH, _ROWS, _COLUMNS))
-    if _TILES in tags:
-        block = tuple(int(tags.get(tag, [1])[0]) for tag in (_TILE_DEPTH, _TILE_ROWS, _TILE_COLUMNS))
-        offsets = tags[_TILES]
+    sizes = depth, rows, columns = [_one(tags, tag) for tag in (_DEPTH, _ROWS, _COLUMNS)]
+    if count > depth:
+        # ImageJ and others write one directory for all slices, one after the other, above 4 GB.
+        sizes = block = [count, rows, columns]
+        offsets = tags[_STRIPS][:1]
+    elif _TILES in tags:
+        offsets, block = tags[_TILES], [_one(tags, tag) for tag in (_TILE_DEPTH, _TILE_ROWS, _TILE_COLUMNS)]
     else:
-        block = (1, min(int(tags.get(_STRIP_ROWS, [rows])[0]), rows), columns)
-        offsets = tags[_STRIPS]
-    blocks = [-(-size // edge) for size, edge in zip((depth, rows, columns), block, strict=True)]
+        offsets, block = tags[_STRIPS], [1, min(_one(tags, _STRIP_ROWS, rows), rows), columns]
+    blocks = [-(-size // edge) for size, edge in zip(sizes, block, strict=True)]
     if len(offsets) != math.prod(blocks) or 0 in offsets:
         raise ValueError("pieces of the picture are missing")
-    values = np.empty((depth, rows, columns), dtype)
+    values = np.empty(sizes, dtype)
     for offset, number in zip(offsets, np.ndindex(*blocks), strict=True):
-        begin = [n * edge for n, edge in zip(number, block, strict=True)]
-        part = values[tuple(slice(a, a + edge) for a, edge in zip(begin, block, strict=True))]
-        stored = part.shape[1] if _TILES not in tags else block[1]  # the last strip is shorter, the last tile is not
-        piece = _read(file, offset, block[0] * stored, block[2], dtype, _bits(tags)).reshape(block[0], stored, block[2])
-        part[...] = piece[tuple(map(slice, part.shape))]
-    return values if depth > 1 else values[0]
+        part = values[tuple(slice(n * edge, (n + 1) * edge) for n, edge in zip(number, block, strict=True))]
+        height = block[1] if _TILES in tags else part.shape[1]  # the last strip is shorter, the last tile is not
+        piece = _read(data[offset:], block[0] * height, block[2], dtype, _one(tags, _BITS))
+        part[...] = piece.reshape(block[0], height, block[2])[tuple(map(slice, part.shape))]
+    return values if len(values) > 1 else values[0]
 
 
-def _read(file, offset, rows, columns, dtype, bits):
+def _read(data, rows, columns, dtype, bits):
     """Rows of numbers, each beginning at a byte."""
     width = -(-columns * bits // 8)
-    file.seek(offset)
-    data = np.fromfile(file, np.uint8, rows * width)
     if len(data) < rows * width:
         raise ValueError(f"it ends {rows * width - len(data)} bytes too early")
-    data = data.reshape(rows, width)
+    data = data[: rows * width].reshape(rows, width)
     if bits >= 8:
         return data.view(dtype)
     places = np.unpackbits(data, axis=1).reshape(rows, -1, bits)[:, :columns]
@@ -174,12 +158,13 @@ def _decode(path, directories, dtypes):
     try:
         with TiffImageFile(path) as picture:
             for number, (tags, dtype) in enumerate(zip(directories, dtypes, strict=True)):
-                if dtype.itemsize > 4 or dtype.str[1:] == "f2" or tags.get(_DEPTH, [1])[0] > 1:
+                if dtype.itemsize > 4 or dtype.str[1:] == "f2" or _one(tags, _DEPTH) > 1:
                     raise ValueError("not known to Pillow")
                 picture.seek(number)
-                inverted = tags.get(_PHOTOMETRIC, [1])[0] == 0 and _bits(tags) <= 8
+                bits = _one(tags, _BITS)
+                inverted = _one(tags, _PHOTOMETRIC) == 0 and bits <= 8
                 # Pillow has fewer types; bits that it took for another come back.
-                pages.append(stored_numbers(np.array(picture), _bits(tags), inverted=inverted).astype(dtype))
+                pages.append(stored_numbers(np.array(picture), bits, inverted=inverted).astype(dtype))
     except Exception as error:
         raise ValueError(
             f"{path} is compressed, and its numbers ({dtypes[0].name}) cannot be decoded: {error}. Save it without"

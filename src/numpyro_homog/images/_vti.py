@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..grids import Grid
-from ._stored import Stored, choose
+from ._stored import Stored, choose, last_axis_first
 
 _LENGTHS = "lengths"
 
@@ -26,9 +26,9 @@ def read_vti(path: Path, dataset: str | None) -> Stored:
     if not image.GetDirectionMatrix().IsIdentity():
         raise ValueError(f"{path} is turned in space (its direction matrix is not the identity); resample it first.")
     dimensions = image.GetDimensions()  # of points; a plane has one of them across
-    data, shape = image.GetCellData(), {axis: n - 1 for axis, n in enumerate(dimensions) if n > 1}
-    if not data.GetNumberOfArrays():
-        data, shape = image.GetPointData(), {axis: n for axis, n in enumerate(dimensions) if n > 1}
+    in_cells = image.GetCellData().GetNumberOfArrays() > 0
+    data = image.GetCellData() if in_cells else image.GetPointData()
+    shape = {axis: n - in_cells for axis, n in enumerate(dimensions) if n > 1}
     if len(shape) not in (2, 3):
         raise ValueError(f"{path} has {dimensions} points; expected an image of two or three dimensions.")
     names = [data.GetArrayName(index) for index in range(data.GetNumberOfArrays()) if data.GetArray(index)]
@@ -47,16 +47,20 @@ def read_vti(path: Path, dataset: str | None) -> Stored:
 def write_vti(path: Path, fields: dict[str, np.ndarray], grid: Grid) -> None:
     """Cell data, compressed, with the exact lengths as field data."""
     io, model, convert = _vtk()
+
+    def add(data, name, values):
+        array = convert.numpy_to_vtk(values, deep=True)
+        array.SetName(name)
+        data.AddArray(array)
+
     image = model.vtkImageData()
     image.SetDimensions(*(n + 1 for n in grid.shape), *(1,) * (3 - grid.ndim))
     image.SetSpacing(*grid.spacing, *(min(grid.spacing),) * (3 - grid.ndim))
     for name, values in fields.items():
-        flat = values.transpose(*reversed(range(grid.ndim)), *range(grid.ndim, values.ndim))
-        flat = np.ascontiguousarray(flat.reshape(grid.num_voxels, *values.shape[grid.ndim :]))
-        if flat.dtype not in _DTYPES:
-            raise ValueError(f"A .vti file cannot hold {flat.dtype}, as the field {name!r} has; convert it.")
-        image.GetCellData().AddArray(_array(convert, name, flat))
-    image.GetFieldData().AddArray(_array(convert, _LENGTHS, np.array(grid.lengths)))
+        if values.dtype == np.float16 or values.dtype.itemsize > 8:
+            raise ValueError(f"A .vti file cannot hold {values.dtype}, as the field {name!r} has; convert it.")
+        add(image.GetCellData(), name, last_axis_first(values, grid.ndim).reshape(grid.num_voxels, -1))
+    add(image.GetFieldData(), _LENGTHS, np.array(grid.lengths))
     writer = io.vtkXMLImageDataWriter()
     writer.SetFileName(str(path))
     writer.SetInputData(image)
@@ -65,16 +69,6 @@ def write_vti(path: Path, fields: dict[str, np.ndarray], grid: Grid) -> None:
         written = writer.Write()
     if not written:
         raise OSError(f"{path} cannot be written: {' '.join(errors) or 'see the messages of VTK'}.")
-
-
-_DTYPES = [np.dtype(kind + str(size)) for kind in ("int", "uint") for size in (8, 16, 32, 64)]
-_DTYPES += [np.dtype("float32"), np.dtype("float64")]
-
-
-def _array(convert, name, values):
-    array = convert.numpy_to_vtk(values, deep=True)
-    array.SetName(name)
-    return array
 
 
 def _vtk():
