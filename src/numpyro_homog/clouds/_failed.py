@@ -30,7 +30,7 @@ def without_failed(specimens: PyTree, max_failed: float) -> tuple[PyTree, Int[Ar
 
 
 def checked_fraction(max_failed: Any) -> float:
-    """`max_failed` as a number, if it is the fraction of specimens that may fail; ValueError if it is not in [0, 1)."""
+    """`max_failed` as a number; ValueError if it is no fraction in [0, 1)."""
     if not isinstance(max_failed, (int, float)) or not 0 <= max_failed < 1:
         raise ValueError(
             f"max_failed is the fraction of specimens that may fail, at least 0 and below 1; got {max_failed!r}."

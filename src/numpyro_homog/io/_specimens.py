@@ -1,17 +1,18 @@
 """`load_specimens` and `save_specimens`: tables of measured effective tensors."""
 
 import csv
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from ..tensors import mandel_factors
-from ._columns import INDICES, component_names, find_columns
-from ._tables import read_table
+from ._columns import INDICES, Component, component_names, find_columns
+from ._tables import is_number, read_table
 
 _MAX_FAULTS_SHOWN = 10
 _MIN_SPECIMENS = 2
@@ -63,28 +64,27 @@ def load_specimens(
     if not symmetry_tolerance >= 0:
         raise ValueError(f"symmetry_tolerance is a relative difference, >= 0; got {symmetry_tolerance}.")
     table = read_table(source)
-    columns = find_columns(table, symbol)
+    letter, size, components = find_columns(table, symbol)
     places: list[str] = []
-    tensors: list[np.ndarray] = []
+    values: list[list[float]] = []
     faults: dict[int, str] = {}
-    for place, row, fault in table.rows:
-        tensor, wrong = columns.tensor(row, len(table.header))
-        if fault or wrong:
-            faults[len(places)] = fault or wrong
+    for place, fields, fault in table.rows:
+        if fault := fault or _row_fault(fields, components, len(table.header)):
+            faults[len(places)] = fault
         places.append(place)
-        tensors.append(tensor)
-    stack = np.array(tensors, dtype=np.float64).reshape(-1, columns.size, columns.size)
-    faults = dict(_tensor_faults(stack, symmetry_tolerance)) | faults
-    if faults:
-        shown = [f"{places[i]}: {fault}" for i, fault in sorted(faults.items())]
-        _raise_faults(f"{table.name}: {len(faults)} of {len(places)} specimens", shown)
+        values.append([np.nan if fault else float(fields[one.position]) for one in components])
+    stack = np.empty((len(places), size, size))
+    rows, columns = [one.i for one in components], [one.j for one in components]
+    # Of a full tensor the second assignment replaces all of the first.
+    stack[:, columns, rows] = stack[:, rows, columns] = np.reshape(values, (-1, len(components)))
+    _raise_faults(table.name, places, dict(_tensor_faults(stack, symmetry_tolerance)) | faults)
     if len(stack) < _MIN_SPECIMENS:
         raise ValueError(
             f"{table.name} is too short: it holds {len(stack)} specimen{'s' * (len(stack) != 1)} below its header, "
             f"and a distribution needs at least {_MIN_SPECIMENS}."
         )
     stack = (stack + stack.swapaxes(1, 2)) / 2
-    return stack * mandel_factors(columns.size) if columns.symbol == "C" else stack
+    return stack * mandel_factors(size) if letter == "C" else stack
 
 
 def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = "K", digits: int = 17) -> None:
@@ -112,22 +112,15 @@ def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = 
         raise ValueError(f"symbol must be one of {', '.join(map(repr, INDICES))}; got {symbol!r}.")
     stack = np.asarray(tensors, dtype=np.float64)
     sizes = {len(indices): indices for indices in reversed(INDICES[symbol])}
-    if (
-        stack.ndim != 3
-        or stack.shape[1] != stack.shape[2]
-        or stack.shape[1] not in sizes
-        or len(stack) < _MIN_SPECIMENS
-    ):
+    size = stack.shape[-1] if stack.ndim == 3 else 0
+    if stack.shape[1:] != (size, size) or size not in sizes or len(stack) < _MIN_SPECIMENS:
         raise ValueError(
             f"save_specimens expects tensors of shape (specimens, d, d) with d = {' or '.join(map(str, sorted(sizes)))}"
             f" for symbol={symbol!r} and at least {_MIN_SPECIMENS} specimens; got shape {stack.shape}."
             + (" Rows of unique components become tensors by tensors.from_unique_components." * (stack.ndim == 2))
             + (" Stiffnesses have symbol='M' (Mandel notation) or 'C' (Voigt notation)." * (stack.shape[-1:] == (6,)))
         )
-    faults = [f"specimen {i}: {fault}" for i, fault in _tensor_faults(stack, 1e-6)]
-    if faults:
-        _raise_faults(f"tensors: {len(faults)} of {len(stack)} specimens", faults)
-    size = stack.shape[1]
+    _raise_faults("tensors", [f"specimen {i}" for i in range(len(stack))], dict(_tensor_faults(stack, 1e-6)))
     stack = stack / mandel_factors(size) if symbol == "C" else stack
     rows, columns = np.triu_indices(size)
     path = Path(path)
@@ -145,6 +138,24 @@ def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = 
         temporary.unlink(missing_ok=True)
 
 
+def _row_fault(fields: list[str], components: list[Component], num_fields: int) -> str:
+    """What is wrong with the fields of a row; empty if nothing."""
+    if len(fields) < num_fields:
+        return f"too few fields: {len(fields)}, but the header has {num_fields}"
+    if any(fields[num_fields:]):
+        return f"too many fields: {len(fields)}, but the header has {num_fields} (a decimal comma?)"
+    faults = []
+    for name, field in ((one.name, fields[one.position]) for one in components):
+        if not field:
+            faults.append(f"{name} is empty")
+        elif not is_number(field):
+            hint = " (write a decimal point)" if is_number(field.replace(",", ".")) else ""
+            faults.append(f"{name} is not a number: {field!r}{hint}")
+        elif not math.isfinite(float(field)):
+            faults.append(f"{name} is not finite: {field}")
+    return "; ".join(faults)
+
+
 def _tensor_faults(tensors: np.ndarray, symmetry_tolerance: float) -> Iterator[tuple[int, str]]:
     """Index of, and reason against, each tensor that is not finite, symmetric and positive definite."""
     finite = np.isfinite(tensors).all(axis=(1, 2))
@@ -158,19 +169,16 @@ def _tensor_faults(tensors: np.ndarray, symmetry_tolerance: float) -> Iterator[t
         if not finite[i]:
             yield i, "not finite"
         elif not asymmetry[i] <= symmetry_tolerance:
-            yield (
-                i,
-                (
-                    f"not symmetric: the components across the diagonal differ by {asymmetry[i]:.2g} of the largest "
-                    f"component, tolerated is {symmetry_tolerance:.2g}"
-                ),
-            )
+            reason = f"the components across the diagonal differ by {asymmetry[i]:.2g} of the largest component"
+            yield i, f"not symmetric: {reason}, tolerated is {symmetry_tolerance:.2g}"
         elif not least[i] > 4 * np.finfo(np.float64).eps:
             yield i, f"not positive definite: the least eigenvalue is {least[i] * scale[i]:.4g}"
 
 
-def _raise_faults(what: str, faults: list[str]) -> NoReturn:
-    shown = [f"  {fault}" for fault in faults[:_MAX_FAULTS_SHOWN]]
-    if len(faults) > len(shown):
-        shown.append(f"  ... and {len(faults) - len(shown)} more")
-    raise ValueError("\n".join([f"{what} cannot be used.", *shown]))
+def _raise_faults(name: str, places: list[str], faults: dict[int, str]) -> None:
+    if faults:
+        lines = [f"{name}: {len(faults)} of {len(places)} specimens cannot be used."]
+        lines += [f"  {places[i]}: {faults[i]}" for i in sorted(faults)[:_MAX_FAULTS_SHOWN]]
+        if len(faults) > _MAX_FAULTS_SHOWN:
+            lines.append(f"  ... and {len(faults) - _MAX_FAULTS_SHOWN} more")
+        raise ValueError("\n".join(lines))

@@ -70,25 +70,21 @@ def _rows(text: str) -> Iterator[tuple[str, list[str], str]]:
         delimiter = delimiter or max(_DELIMITERS, key=line.count)
         try:
             # Line by line: an unbalanced quotation mark must not swallow the specimens below it.
-            fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+            (fields,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True)
         except csv.Error as error:
             yield f"line {number}", [], f"unbalanced quotation marks ({error})"
-            continue
-        fields = [field.strip() for field in fields]
-        if any(fields):
-            yield f"line {number}", fields, ""
+        else:
+            if any(fields := [field.strip() for field in fields]):
+                yield f"line {number}", fields, ""
 
 
 def is_number(field: str) -> bool:
     """Whether a field is a number with a decimal point."""
-    # `float` would read 1_000 as a thousand.
-    if "_" in field:
-        return False
     try:
         float(field)
     except ValueError:
         return False
-    return True
+    return "_" not in field  # `float` reads 1_000 as a thousand
 
 
 def _text(value):

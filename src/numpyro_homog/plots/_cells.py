@@ -44,6 +44,8 @@ def plot_field(
     Example:
         >>> figure = plot_field(np.eye(3)[np.arange(64).reshape(8, 8) % 3])
     """
+    from matplotlib.colors import Normalize
+
     cells, are_phases = _as_cells(field)
     cells = cells[:max_cells]
     lengths = (1.0, 1.0) if lengths is None else tuple(float(length) for length in lengths)
@@ -63,7 +65,7 @@ def plot_field(
         palette = phase_colors(cells.shape[-1])
         cells = np.clip(cells @ palette, 0, 1)
     else:
-        colors = {"vmin": cells.min(), "vmax": cells.max(), "cmap": "viridis"}
+        colors = {"norm": Normalize(cells.min(), cells.max()), "cmap": "viridis"}
     for one, cell in zip(axes, cells, strict=True):
         drawn = draw_values(one, cell, lengths, **colors)
         one.set_xlabel("$x_1$")
