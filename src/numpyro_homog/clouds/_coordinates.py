@@ -52,7 +52,8 @@ class LogEuclidean(eqx.Module):
         """Coordinates of a cloud, shape (N, p). Points that are not positive definite become NaN."""
         if cloud.ndim != 2 or cloud.shape[1] != self.scales.size:
             raise ValueError(f"The cloud has shape {cloud.shape}; expected (num_points, {self.scales.size}).")
-        logs = unique_components(_logarithm(from_unique_components(cloud * self.scales[None].astype(cloud.dtype))))
+        tensors = from_unique_components(cloud * self.scales[None].astype(cloud.dtype))
+        logs = jnp.asarray(unique_components(_logarithm(tensors)))
         if not self.fold:
             return logs
         first, second, shear = logs[:, 0], logs[:, 1], logs[:, 2]

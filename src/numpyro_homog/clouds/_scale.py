@@ -70,7 +70,8 @@ class CloudScale:
             raise ValueError(
                 "The data hold one specimen only: a distribution cannot be seen. Pass two at the very least."
             )
-        self._kept, scales, names = {}, [], []
+        names: list[tuple[str, bool]] = []
+        self._kept, scales = {}, []
         for key, array in self._data.items():
             components = np.ascontiguousarray(component_cloud(array.astype(float)))
             deviation = components.std(axis=0)

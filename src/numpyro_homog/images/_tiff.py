@@ -60,7 +60,8 @@ def _directories(data):
         raise ValueError(f"the version is {version}")
     number, word, size = ("u8", "u8", 8) if version == 43 else ("u2", "u4", 4)
     entry = np.dtype([("tag", "u2"), ("kind", "u2"), ("count", word), ("value", word)])
-    (offset,), directories = read(word, size), {}
+    (offset,) = read(word, size)
+    directories: dict[int, dict] = {}
     while offset:
         if offset in directories:
             raise ValueError("its directories run in a circle")

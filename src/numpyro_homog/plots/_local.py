@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..grids import Grid
 from ..homogenization import CellProblem, CellSolution, local_fields
 from ._planes import Plane, checked_corrector, new_panels
 from ._style import Figure, add_colorbar, draw_values, in_unit, shown_once
@@ -43,17 +44,17 @@ def plot_local_fields(
         The figure.
 
     Raises:
-        ValueError: if the cell is one-dimensional or its unknown a vector; if `field` has batch axes or does not fit;
-            if the solution is not finite; if `normal` or `position` is out of range.
+        ValueError: if the cell is one-dimensional, on a mesh or its unknown a vector; if `field` has batch axes or does
+            not fit; if the solution is not finite; if `normal` or `position` is out of range.
 
     Example:
         >>> figure = plot_local_fields(cell, field, solve_cell(cell, field), flux_unit="W/(m K)")
     """
     grid = cell.grid
-    if grid.ndim < 2 or cell.law.num_components(grid.ndim) != 1:
+    if not isinstance(grid, Grid) or grid.ndim < 2 or cell.law.num_components(grid.ndim) != 1:
         raise ValueError(
-            "plot_local_fields draws a potential in two or three dimensions; draw an elastic cell by plot_stresses, and"
-            " components of other fields, such as those of local_fields, by plot_field or plot_image."
+            "plot_local_fields draws a potential on a grid in two or three dimensions; draw an elastic cell by"
+            " plot_stresses, and components of other fields by plot_field, plot_image or plot_mesh."
         )
     corrector = checked_corrector("plot_local_fields", solution, grid.ndim + 1)
     plane = Plane(grid, normal, position, length_unit)
