@@ -72,7 +72,7 @@ def test_import_leaves_jax_fem_alone(imported, module):
 
 
 @pytest.mark.parametrize(
-    "module", ["arviz", "matplotlib", "blackjax", "lineax", "optax", "ot", "beartype", "h5py", "PIL", "vtkmodules"]
+    "module", ["arviz", "matplotlib", "blackjax", "optax", "ot", "beartype", "h5py", "PIL", "vtkmodules"]
 )
 def test_import_leaves_slow_packages_for_later(imported, module):
     """What few calls need is imported by those calls (beartype, by the tests alone)."""
