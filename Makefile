@@ -89,7 +89,7 @@ quickstart: $(VENV)/.installed  ## estimate the parameters of the packaged speci
 
 .PHONY: bench
 bench: $(VENV)/.installed-bench  ## run every benchmark (long); tables go to benchmarks/results
-	for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 # --- what a contributor runs ---
 

@@ -1,27 +1,21 @@
 """Reference medium and multigrid against the contrast, side by side.
 
-    python benchmarks/bench_contrast.py [--quick]
+    python -m benchmarks.bench_contrast [--quick]
 
 Sharp Voronoi cells of five phases, tolerance 1e-4, 32 bits, one jitted batch on one core; least of nine calls. Writes
 results/contrast.json.
 """
 
-import argparse
-import json
-import sys
-import time
-from pathlib import Path
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpyro_homog as nh  # noqa: E402
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.voronoi_cells import voronoi_field  # noqa: E402
+import numpyro_homog as nh
+from benchmarks.rounds import least_seconds
+from benchmarks.store import Store, new_parser
+from benchmarks.voronoi_cells import voronoi_field
 
 CONTRASTS = (5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 1e3, 1e4)
 CASES = {
@@ -33,20 +27,19 @@ CASES = {
 }
 
 
-def measure(solve, field) -> dict:
-    """Milliseconds per cell, most iterations, and how many members were certified."""
-    tensors, iterations = jax.block_until_ready(solve(field))
-    seconds = []
-    for _ in range(9):
-        begin = time.perf_counter()
-        jax.block_until_ready(solve(field))
-        seconds.append(time.perf_counter() - begin)
-    return {
-        "ms": 1e3 * min(seconds) / len(tensors),
-        "iterations": int(iterations.max()),
-        "certified": int(jnp.isfinite(tensors).all((1, 2)).sum()),
-        "cells": len(tensors),
-    }
+def measure(solvers: dict, field) -> dict:
+    """Milliseconds per cell, most iterations, and how many members were certified, by each solver."""
+    seconds = least_seconds({name: functools.partial(solve, field) for name, solve in solvers.items()}, 9)
+    rows = {}
+    for name, solve in solvers.items():
+        tensors, iterations = solve(field)
+        rows[name] = {
+            "ms": 1e3 * seconds[name] / len(tensors),
+            "iterations": int(iterations.max()),
+            "certified": int(jnp.isfinite(tensors).all((1, 2)).sum()),
+            "cells": len(tensors),
+        }
+    return rows
 
 
 def solver(shape, law, preconditioner):
@@ -61,11 +54,9 @@ def solver(shape, law, preconditioner):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one small case: does it run at all?")
-    quick = parser.parse_args().quick
+    quick = new_parser(__doc__).parse_args().quick
     cases = {"2D conduction": ((16, 16), nh.Conductivity(), 4)} if quick else CASES
-    content = {"machine": describe_machine(["numpyro-homog", "jax", "jaxlib"]), "cases": {}}
+    store = Store("contrast", ["numpyro-homog", "jax", "jaxlib"], quick=quick)
     print(f"{'':18}{'contrast':>9}{'reference':>24}{'multigrid':>24}    (ms, iterations, certified)")
     for name, (shape, law, num_cells) in cases.items():
         solvers = {
@@ -74,13 +65,10 @@ def main() -> None:
         }
         for contrast in CONTRASTS:
             field = voronoi_field(shape, law, num_cells, np.geomspace(1, contrast, 5))
-            row = {label: measure(solve, field) for label, solve in solvers.items()}
-            content["cases"].setdefault(name, {})[f"{contrast:g}"] = row
+            row = measure(solvers, field)
+            store.put("cases", name, f"{contrast:g}", row)
             shown = "".join(f"{r['ms']:13.2f}{r['iterations']:5d}{r['certified']:4d}/{num_cells}" for r in row.values())
             print(f"{name:18}{contrast:9g}{shown}", flush=True)
-    folder = ROOT / ("out" if quick else "benchmarks/results")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "contrast.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

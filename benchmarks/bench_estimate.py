@@ -1,6 +1,6 @@
 """The estimator on simulated data of known truth, beside the stochastic-gradient way of the paper.
 
-    python benchmarks/bench_estimate.py [--quick] [--part accuracy paper coverage]
+    python -m benchmarks.bench_estimate [--quick] [--part accuracy paper coverage]
 
 Three parts: accuracy and time on data sets of 10,000 specimens; the paper's way (softmax relaxation, Adam, fresh
 batches) on the first of them; root mean square errors and coverage of the standard errors on data sets of 1000. Data
@@ -8,9 +8,6 @@ are sharp cells on a fine grid, cached in benchmarks/cache; the model works on 3
 results/estimate.json after each data set; a run that was stopped goes on. Times exclude compilation, which is listed.
 """
 
-import argparse
-import json
-import sys
 import time
 from pathlib import Path
 
@@ -18,12 +15,9 @@ import jax
 import numpy as np
 import optax
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpyro_homog as nh  # noqa: E402
-from benchmarks.estimate_models import DELAYS, KAPPA, errors, make_model, make_relaxed_model, simulate  # noqa: E402
-from benchmarks.machine import describe_machine  # noqa: E402
+import numpyro_homog as nh
+from benchmarks.estimate_models import DELAYS, KAPPA, errors, make_model, make_relaxed_model, simulate
+from benchmarks.store import Store, new_parser, rounded
 
 SIZES = {
     False: {
@@ -39,31 +33,17 @@ SIZES = {
 }  # fmt: skip
 
 
-class Store:
-    """Results by part and data set, written after each."""
+def open_store(name: str, quick: bool, sizes: dict) -> Store:
+    """Results by part and data set, for known truth."""
+    packages = ("numpyro-homog", "jax", "jaxlib", "numpyro", "optax")
+    settings = {"sizes": sizes, "truth": {"kappa": KAPPA, "delays": DELAYS}}
+    return Store(name, packages, quick=quick, settings=settings)
 
-    def __init__(self, path: Path, sizes: dict):
-        self.path = path
-        self.content: dict = {}
-        if path.exists():
-            self.content = json.loads(path.read_text())
-            if self.content.get("sizes") != sizes:
-                self.content = {}
-        if not self.content:
-            self.content = {"sizes": sizes, "truth": {"kappa": KAPPA, "delays": DELAYS}}
-            self.content["machine"] = describe_machine(("numpyro-homog", "jax", "jaxlib", "numpyro", "optax"))
 
-    def has(self, part: str, index: int) -> bool:
-        return str(index) in self.content.get(part, {})
-
-    def put(self, part: str, index: int, row: dict) -> None:
-        self.content.setdefault(part, {})[str(index)] = row
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".part")
-        temporary.write_text(json.dumps(self.content, indent=1))
-        temporary.replace(self.path)
-        shown = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
-        print(part, index, shown, flush=True)
+def put_row(store: Store, part: str, index: int, row: dict) -> None:
+    """Store a row and show it."""
+    store.put(part, index, row)
+    print(part, index, rounded(row), flush=True)
 
 
 def row_of(fit: nh.MinimumDistanceResult, kappa, seconds: float) -> dict:
@@ -96,7 +76,7 @@ def run_fits(store: Store, part: str, sizes: dict, count: int, num_data: int, nu
         row["z"] = {k: ((fit.params[k] - truth[k]) / fit.standard_errors[k]).tolist() for k in truth}
         row["standard_errors"] = {k: fit.standard_errors[k].tolist() for k in truth}
         row["result"] = "successful" if fit.result == nh.RESULTS.successful else "flagged"
-        store.put(part, index, row)
+        put_row(store, part, index, row)
 
 
 def run_paper(store: Store, sizes: dict) -> None:
@@ -115,7 +95,8 @@ def run_paper(store: Store, sizes: dict) -> None:
         fit = estimator.run(
             jax.random.key(index), sizes["paper_batch"], num_starts=sizes["paper_starts"], progress=False
         )
-        store.put("paper", index, row_of(fit, np.exp(fit.params["log_kappa"]), time.perf_counter() - begin))
+        row = row_of(fit, np.exp(fit.params["log_kappa"]), time.perf_counter() - begin)
+        put_row(store, "paper", index, row)
 
 
 def report(content: dict) -> str:
@@ -178,13 +159,11 @@ def draw(content: dict, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
+    parser = new_parser(__doc__, "tiny sizes: does it run at all?")
     parser.add_argument("--part", nargs="*", default=["accuracy", "coverage", "paper"], help="which parts")
     options = parser.parse_args()
     sizes = SIZES[options.quick]
-    folder = ROOT / ("out" if options.quick else "benchmarks/results")
-    store = Store(folder / "estimate.json", sizes)
+    store = open_store("estimate", options.quick, sizes)
     if "accuracy" in options.part:
         run_fits(store, "accuracy", sizes, sizes["sets_large"], sizes["num_large"], sizes["simulated_large"])
     if "coverage" in options.part:
@@ -192,7 +171,7 @@ def main() -> None:
     if "paper" in options.part:
         run_paper(store, sizes)
     print("\n" + report(store.content))
-    draw(store.content, folder / "estimate.png")
+    draw(store.content, store.folder / "estimate.png")
 
 
 if __name__ == "__main__":

@@ -1,38 +1,30 @@
 """Time and memory of random fields, and what a temperature does to an effective conductivity.
 
-    python benchmarks/bench_fields.py
+    python -m benchmarks.bench_fields
 
 A large specimen seen at scattered points: 1000 windows with 400 points each, 256 x 256 modes. Writes
 benchmarks/results/fields.json, which docs/microstructures.md quotes.
 """
 
+import functools
 import json
 import resource
-import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from machine import describe_machine
 
 import numpyro_homog as nh
+from benchmarks.rounds import least_seconds
+from benchmarks.store import Store
 
 KEY = jax.random.key(0)
-RESULTS = Path(__file__).parent / "results" / "fields.json"
 SPECIMEN = nh.NeumannMatern((1.0, 1.0), 64.0, 4.0, num_modes=256, margin=0.05)
 ALPHA = jnp.array([0.5, 1.0, 2.0])
 
 
 def seconds(function, *args):
     """The best of three runs, compiled."""
-    function = jax.jit(function)
-    jax.block_until_ready(function(*args))
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*args))
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return least_seconds({"it": functools.partial(jax.jit(function), *args)}, 3)["it"]
 
 
 def peak_memory():
@@ -82,13 +74,10 @@ def temperature_bias():
 
 
 def main():
-    table = {
-        "machine": describe_machine(["jax", "jaxlib", "numpyro"]),
-        "costs": costs(),
-        "bias of the effective conductivity": temperature_bias(),
-    }
-    RESULTS.write_text(json.dumps(table, indent=1) + "\n")
-    print(json.dumps(table, indent=1))
+    store = Store("fields", ["jax", "jaxlib", "numpyro"])
+    store.put("costs", costs())
+    store.put("bias of the effective conductivity", temperature_bias())
+    print(json.dumps(store.content, indent=1))
 
 
 if __name__ == "__main__":

@@ -3,31 +3,26 @@
     benchmarks/gpu.sh [--quick]
 
 Each device has a process of its own; cells are Voronoi cells of five phases in 32 bits, at a tolerance of 1e-4. Values
-are held against those of the CPU in 64 bits at 1e-8. Writes results/gpu.json
-after each case; nothing with --quick, or without a GPU.
+are held against those of the CPU in 64 bits at 1e-8. Writes results/gpu.json after
+each case; nothing without a GPU.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import numpyro  # noqa: E402
+import numpyro_homog as nh
+from benchmarks.machine import ROOT
+from benchmarks.store import Store, new_parser
+from benchmarks.voronoi_cells import voronoi_field
 
-import numpyro_homog as nh  # noqa: E402
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.voronoi_cells import voronoi_field  # noqa: E402
-
-RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
 CASES = {
     "conduction 64 x 64, contrast 10": (nh.Conductivity(), (64, 64), 10.0),
     "conduction 64 x 64, contrast 1000": (nh.Conductivity(), (64, 64), 1000.0),
@@ -110,8 +105,7 @@ def exact_tensors():
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
+    parser = new_parser(__doc__)
     parser.add_argument("--device", choices=["gpu", "cpu", "exact"], help="measure here, one row a line")
     arguments = parser.parse_args()
     if arguments.device == "exact":
@@ -123,9 +117,9 @@ def main() -> None:
 
 
 def rows_of(device, quick):
-    command = [sys.executable, __file__, "--device", device, *["--quick"] * quick]
+    command = [sys.executable, "-m", "benchmarks.bench_gpu", "--device", device, *["--quick"] * quick]
     platform = {"JAX_PLATFORMS": "cuda" if device == "gpu" else "cpu"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | platform) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | platform) as process:
         for line in process.stdout:
             yield json.loads(line)
     if process.returncode:
@@ -134,18 +128,16 @@ def rows_of(device, quick):
 
 def collect(quick):
     (exact,) = rows_of("exact", quick)
-    found = {"machine": describe_machine(("numpyro-homog", "jax", "jaxlib", "numpyro")), "quick": quick}
+    store = Store("gpu", ("numpyro-homog", "jax", "jaxlib", "numpyro"), quick=quick)
     for device in ("gpu", "cpu"):
-        found[device] = {}
         for row in rows_of(device, quick):
             ((name, values),) = row.items() if len(row) == 1 else [("device", row)]
             for key in [key for key in values if key.endswith("tensors")] if name in exact else []:
                 error = np.abs(np.array(values.pop(key)) - exact[name]).max() / np.abs(exact[name]).max()
                 values[key.replace("tensors", "error")] = error
-            found[device][name] = values
             print(device, name, values, flush=True)
-            if found["gpu"] and not quick:
-                RESULTS.write_text(json.dumps(found, indent=1))
+            if device == "gpu" or store.has("gpu"):
+                store.put(device, name, values)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
 """Mixing rules for elastic phases and in three dimensions: errors of single cells.
 
-    python benchmarks/bench_inclusions.py
+    python -m benchmarks.bench_inclusions
 
 Voronoi cells of three elastic phases (plane strain) against sharp cells at n = 512, and spheres on a simple cubic
 lattice against the series of Sangani and Acrivos (Proc. R. Soc. Lond. A 386, 1983). Writes
 benchmarks/results/inclusions.json, which docs/accuracy.md quotes.
 """
 
-import json
-from pathlib import Path
-
 import jax.numpy as jnp
 import numpy as np
-from machine import describe_machine
 
 import numpyro_homog as nh
+from benchmarks.store import Store, rounded
 from numpyro_homog import homogenization as hom
 
 RULES = (hom.LaminateMixing(), hom.GeometricMixing(), hom.HarmonicMixing(), hom.ArithmeticMixing())
@@ -74,13 +71,12 @@ def sphere_rows(fraction: float, contrast: float, factor: int = 6) -> list[dict]
 
 
 def main() -> None:
-    record = {"machine": describe_machine(["jax", "jaxlib"]), "cells": NUM_CELLS, "reference": FINE}
-    record["elasticity"] = [row for name in MATERIALS for row in elastic_rows(name)]
-    record["spheres"] = [row for case in SPHERES for row in sphere_rows(*case)]
-    for row in record["elasticity"] + record["spheres"]:
-        print({key: round(float(v), 5) if isinstance(v, float) else v for key, v in row.items()})
-    path = Path(__file__).parent / "results" / "inclusions.json"
-    path.write_text(json.dumps(record, indent=1, default=float) + "\n")
+    store = Store("inclusions", ["jax", "jaxlib"])
+    store.content |= {"cells": NUM_CELLS, "reference": FINE}
+    store.put("elasticity", [row for name in MATERIALS for row in elastic_rows(name)])
+    store.put("spheres", [row for case in SPHERES for row in sphere_rows(*case)])
+    for row in store.content["elasticity"] + store.content["spheres"]:
+        print(rounded(row, 5))
 
 
 if __name__ == "__main__":

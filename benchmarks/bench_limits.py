@@ -1,6 +1,6 @@
 """How far an iteration is from the limits of the machine: arithmetic and memory, on one core.
 
-    python benchmarks/bench_limits.py [--quick]
+    python -m benchmarks.bench_limits [--quick]
 
 For each physics one chunk, as `effective_tensor` works on: the operator and the inverse of the reference medium by
 themselves, and a whole iteration (the time of many less that of few). Floating-point operations are those that XLA
@@ -8,27 +8,19 @@ counts; Fourier transforms count 2.5 n log2 n for each real array. Limits: the d
 of an array as large as the chunk's unknown and of one that fits no cache. 32 bits. Writes results/limits.json.
 """
 
-import argparse
-import json
+import functools
 import math
 import os
-import sys
-import time
-from pathlib import Path
 
-os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})  # before JAX makes its threads
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpyro_homog as nh  # noqa: E402
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.voronoi_cells import voronoi_field  # noqa: E402
-from numpyro_homog.homogenization._cell import discretize  # noqa: E402
+import numpyro_homog as nh
+from benchmarks.rounds import least_seconds
+from benchmarks.store import Store, new_parser
+from benchmarks.voronoi_cells import voronoi_field
+from numpyro_homog.homogenization._cell import discretize
 
 CASES = {
     "2D conduction": ((64, 64), nh.Conductivity()),
@@ -41,13 +33,7 @@ REPEATS = 30
 
 def seconds(fn, *arguments) -> float:
     """Least time of some calls of a compiled function."""
-    jax.block_until_ready(fn(*arguments))
-    times = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        jax.block_until_ready(fn(*arguments))
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    return least_seconds({"it": functools.partial(fn, *arguments)}, REPEATS)["it"]
 
 
 def repeated(fn, count: int):
@@ -118,23 +104,21 @@ def limits() -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one small case: does it run at all?")
-    quick = parser.parse_args().quick
+    quick = new_parser(__doc__).parse_args().quick
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})  # before JAX makes its threads
     cases = {"2D conduction": ((16, 16), nh.Conductivity())} if quick else CASES
-    content = {"machine": describe_machine(["numpyro-homog", "jax", "jaxlib"]), "limits": limits(), "cases": {}}
-    print(", ".join(f"{name} {value:.1f}" for name, value in content["limits"].items()))
+    store = Store("limits", ["numpyro-homog", "jax", "jaxlib"], quick=quick)
+    store.put("limits", limits())
+    print(", ".join(f"{name} {value:.1f}" for name, value in store.content["limits"].items()))
     for name, (shape, law) in cases.items():
-        row = content["cases"][name] = measure(shape, law)
+        row = measure(shape, law)
+        store.put("cases", name, row)
         times = "  ".join(f"{part} {value:.2f}" for part, value in row["ns_per_unknown"].items())
         print(
             f"{name:15} ns per unknown: {times}   Gflop/s: operator {row['operator_gflops']:.1f}, "
             f"transforms {row['transforms_gflops']:.1f}   {row['flops_per_unknown']['operator']:.0f} flops",
             flush=True,
         )
-    folder = ROOT / ("out" if quick else "benchmarks/results")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "limits.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Peak memory of large cells and of large batches.
 
-    python benchmarks/bench_memory.py [--quick]
+    python -m benchmarks.bench_memory [--quick]
 
 Each case in a process of its own: anonymous memory while it runs, beyond that after the imports (files that are mapped
 do not count). 32 bits, tolerance 1e-4, contrast 10. Linux only. Writes results/memory.json.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.machine import ROOT
+from benchmarks.store import Store, new_parser
 
 CASES = {
     "elastic cell, 32 x 32 x 32": ("cell", 32, "tensor"),
@@ -91,25 +90,20 @@ def run_case(kind: str, n: int, what) -> dict:
 
 
 def main() -> None:
-    from benchmarks.machine import describe_machine
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small cases: does it run at all?")
+    parser = new_parser(__doc__, "small cases: does it run at all?")
     parser.add_argument("--case", help="run one case here and print its row")
     options = parser.parse_args()
     cases = QUICK if options.quick else CASES
     if options.case:
         print(json.dumps(run_case(*cases[options.case])))
         return
-    content = {"machine": describe_machine(["numpyro-homog", "jax", "jaxlib"]), "cases": {}}
+    store = Store("memory", ["numpyro-homog", "jax", "jaxlib"], quick=options.quick)
     for name in cases:
-        command = [sys.executable, __file__, "--case", name, *["--quick"] * options.quick]
-        row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-        content["cases"][name] = row
+        command = [sys.executable, "-m", "benchmarks.bench_memory", "--case", name, *["--quick"] * options.quick]
+        shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        row = json.loads(shown.splitlines()[-1])
+        store.put("cases", name, row)
         print(f"{name:40}{row['MiB']:8d} MiB {row['seconds']:8.1f} s", flush=True)
-    folder = ROOT / ("out" if options.quick else "benchmarks/results")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "memory.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

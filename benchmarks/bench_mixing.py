@@ -12,7 +12,6 @@ Writes benchmarks/results/mixing.json and mixing.png; docs/accuracy.md explains 
 In elasticity (plane strain) the moduli of Young take the place of conductivities; Poisson's ratio is .3 everywhere.
 """
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -21,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from machine import describe_machine
 
 import numpyro_homog as nh
+from benchmarks.store import Store, new_parser
 from numpyro_homog import homogenization as hom
 
 RULES = {
@@ -157,7 +156,7 @@ def draw(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = new_parser(__doc__, quick=None)
     parser.add_argument("--cells", type=int, default=3000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 24, 32, 48, 64])
     parser.add_argument("--reference", type=int, default=256)
@@ -168,7 +167,7 @@ def main():
         "--rules", nargs="+", choices=list(RULES), help="only these; rows of others in the file are kept"
     )
     parser.add_argument("--name", default="mixing", help="name of the results")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, help="folder of the results (default benchmarks/results)")
     options = parser.parse_args()
     if options.reference < 4 * max(options.sizes):
         parser.error("the reference must be at least four times finer than every model")
@@ -176,21 +175,19 @@ def main():
     elastic, start = options.elastic, time.perf_counter()
     plane = options.dimension == 2 and not elastic
     rules = [rule for rule in options.rules or RULES if plane or not rule.startswith("primal-dual")]
-    record = {
-        "machine": describe_machine(["jax", "jaxlib", "numpyro"]),
+    store = Store(options.name, ["jax", "jaxlib", "numpyro"], folder=options.out)
+    store.content |= {
         "cells": options.cells,
         "elastic": options.elastic,
         "dimension": options.dimension,
         "truth": dict(zip(NAMES, TRUTH.tolist(), strict=True)),
+        "reference": f"sharp, n = {options.reference}",
     }
     seeds = jax.random.uniform(jax.random.key(0), (options.cells, 3, options.dimension))
     tolerance, chunk = (1e-6, 100) if plane else (1e-5, 20 if options.dimension == 2 else 5)
     reference, _ = tensors(elastic, options.reference, "sharp", seeds, chunk, tolerance, derivatives=False)
     print(f"reference n = {options.reference}: {time.perf_counter() - start:.0f} s", flush=True)
-    path = options.out / f"{options.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record["reference"] = f"sharp, n = {options.reference}"
-    rows = json.loads(path.read_text())["rows"] if options.rules and path.exists() else []
+    rows = json.loads(store.path.read_text())["rows"] if options.rules and store.path.exists() else []
     rows = [row for row in rows if row["rule"] not in rules]
     for n in options.sizes:
         for name in rules:
@@ -204,10 +201,10 @@ def main():
                 + " ".join(f"{value:.4g}" for value in row["implied"].values()),
                 flush=True,
             )
-            record |= {"seconds": time.perf_counter() - start, "rows": rows}
-            path.write_text(json.dumps(record, indent=1) + "\n")
+            store.content["seconds"] = time.perf_counter() - start
+            store.put("rows", rows)
     if plane:
-        draw(rows, options.out / f"{options.name}.png")
+        draw(rows, store.path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

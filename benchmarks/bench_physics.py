@@ -1,15 +1,13 @@
 """Conduction and elasticity in two and three dimensions, beside FEAX and scikit-fem, in one run.
 
-    python benchmarks/bench_physics.py [--quick] [--peers feax scikit_fem] [--feax-python PATH] [--growth no]
+    python -m benchmarks.bench_physics [--quick] [--peers feax scikit_fem] [--feax-python PATH] [--growth no]
 
 Processes and rounds as in bench_solve.py. FEAX is started in the interpreter of `--feax-python` (or of the environment
 variable FEAX_PYTHON), which needs nothing but FEAX; without it the run goes on without FEAX. Writes physics.json,
 physics.png and physics_growth.png to benchmarks/results.
 """
 
-import argparse
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -17,15 +15,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import physics_report  # noqa: E402
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.peers.cells import cells_from  # noqa: E402
-from benchmarks.peers.client import Worker  # noqa: E402
-from benchmarks.rounds import run_rounds, say  # noqa: E402
-from benchmarks.solve_report import summarise  # noqa: E402
+from benchmarks import physics_report
+from benchmarks.peers.cells import cells_from
+from benchmarks.peers.client import Worker
+from benchmarks.rounds import run_rounds, say
+from benchmarks.solve_report import summarise
+from benchmarks.store import Store, new_parser
 
 SEED = 20262
 PACKAGES = ("numpyro-homog", "jax", "jaxlib", "scikit-fem", "scipy", "numpy")
@@ -169,17 +164,17 @@ def start_workers(stack: ExitStack, peers, feax_python: str) -> tuple[dict, dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes and one round: does it run at all?")
+    parser = new_parser(__doc__, "small sizes and one round: does it run at all?")
     parser.add_argument("--peers", nargs="*", choices=("feax", "scikit_fem"), default=("feax", "scikit_fem"))
     parser.add_argument("--feax-python", default=os.environ.get("FEAX_PYTHON", sys.executable), metavar="PATH")
     parser.add_argument("--growth", choices=("yes", "no"), default="yes", help="vary contrast, mesh and batch too")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 3, with --quick 1)")
     parser.add_argument("--out", type=Path, help="folder of the results (default benchmarks/results; --quick: out)")
     arguments = parser.parse_args()
-    folder = arguments.out or (ROOT / "out" if arguments.quick else ROOT / "benchmarks" / "results")
     chosen = cases(arguments.quick, arguments.growth == "yes")
-    record = {"machine": describe_machine(PACKAGES), "quick": arguments.quick, "seed": SEED}
+    store = Store("physics", PACKAGES, quick=arguments.quick, folder=arguments.out)
+    record = store.content
+    record |= {"quick": arguments.quick, "seed": SEED}
     record["cases"] = {
         case.name: {
             "physics": case.physics,
@@ -208,13 +203,11 @@ def main() -> None:
                 record["iterations"][case.name] = counts
         record["iterations_by_phases"] = measure_phases(arguments.quick, workers["float32"])
     record["machine"]["load_at_end"] = round(os.getloadavg()[0], 2)
-    record["targets"] = physics_report.judge(record)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "physics.json").write_text(json.dumps(record, indent=1) + "\n")
+    store.put("targets", physics_report.judge(record))
     physics_report.show(record)
-    physics_report.draw(record, folder / "physics.png")
-    physics_report.draw_growth(record, folder / "physics_growth.png")
-    print(f"\nwrote physics.json, physics.png and physics_growth.png to {os.path.relpath(folder)}")
+    physics_report.draw(record, store.folder / "physics.png")
+    physics_report.draw_growth(record, store.folder / "physics_growth.png")
+    print(f"\nwrote physics.json, physics.png and physics_growth.png to {os.path.relpath(store.folder)}")
 
 
 if __name__ == "__main__":

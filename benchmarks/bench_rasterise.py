@@ -1,27 +1,25 @@
 """What a cell of many Voronoi seeds costs to draw, beside brute force and the solve; and the bias of relaxed labels.
 
-    python benchmarks/bench_rasterise.py
+    python -m benchmarks.bench_rasterise
 
 On one core, in 32 bits, compiled, best of interleaved rounds. Phases of conductivities 1, sqrt(10), 10. The bias is in
 mean and spread of the effective tensors of `VoronoiPhases(..., temperature=t)` against t = 0, with common random
 numbers. Writes benchmarks/results/rasterise.json, which docs/microstructures.md quotes.
 """
 
-import json
 import os
-import time
-from pathlib import Path
-
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from machine import describe_machine
 
 import numpyro_homog as nh
+from benchmarks.rounds import least_seconds
+from benchmarks.store import Store, rounded
 from numpyro_homog.distributions._voronoi import num_cells, voronoi_phases
 
+# Read when JAX makes its first array.
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 SIZES = (((32, 32), 25), ((64, 64), 100), ((128, 128), 400), ((16, 16, 16), 8), ((32, 32, 32), 64))
 KAPPA = jnp.array([1.0, 10.0**0.5, 10.0], jnp.float32)
 FRACTIONS = jnp.array([0.3, 0.3, 0.4], jnp.float32)
@@ -65,15 +63,8 @@ def timings(shape, num_seeds):
         "gradient_in_seeds": lambda: slope(seeds),
         "mix_and_solve": lambda: solve(phases),
     }
-    best = dict.fromkeys(jobs, np.inf)
-    for round_index in range(-1, ROUNDS):
-        for name, job in jobs.items():
-            begin = time.perf_counter()
-            jax.block_until_ready(job())
-            if round_index >= 0:
-                best[name] = min(best[name], time.perf_counter() - begin)
     row = {"shape": shape, "seeds": num_seeds, "planes": num_cells(grid, num_seeds)}
-    return row | {f"{name}_ms": 1e3 * seconds / BATCH for name, seconds in best.items()}
+    return row | {f"{name}_ms": 1e3 * seconds / BATCH for name, seconds in least_seconds(jobs, ROUNDS).items()}
 
 
 def bias_rows(n=64, num_seeds=100):
@@ -103,13 +94,12 @@ def bias_rows(n=64, num_seeds=100):
 
 
 def main() -> None:
-    record = {"machine": describe_machine(["jax", "jaxlib"]), "batch": BATCH, "rounds": ROUNDS}
-    record["timings"] = [timings(*size) for size in SIZES]
-    record["temperature"] = bias_rows()
-    for row in record["timings"] + record["temperature"]["rows"]:
-        print({key: value if key == "shape" else round(float(value), 4) for key, value in row.items()})
-    path = Path(__file__).parent / "results" / "rasterise.json"
-    path.write_text(json.dumps(record, indent=1, default=float) + "\n")
+    store = Store("rasterise", ["jax", "jaxlib"])
+    store.content |= {"batch": BATCH, "rounds": ROUNDS}
+    store.put("timings", [timings(*size) for size in SIZES])
+    store.put("temperature", bias_rows())
+    for row in store.content["timings"] + store.content["temperature"]["rows"]:
+        print(rounded(row))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,22 @@
 """The cell solver side by side with JAX-FEM and scikit-fem, in one run.
 
-    python benchmarks/bench_solve.py [--quick] [--solvers homog jax_fem scikit_fem] [--only n=64]
+    python -m benchmarks.bench_solve [--quick] [--solvers homog jax_fem scikit_fem] [--only n=64]
 
 Every solver has a process of its own and waits while another one works. Rounds
 go over all cases and solvers in turn, so that a slow minute hits all of them.
 The first, untimed round compiles. Writes results/solve.json and solve.png.
 """
 
-import argparse
-import json
 import os
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import solve_report  # noqa: E402
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.peers.client import Worker  # noqa: E402
-from benchmarks.rounds import run_rounds, say  # noqa: E402
+from benchmarks import solve_report
+from benchmarks.peers.client import Worker
+from benchmarks.rounds import run_rounds, say
+from benchmarks.store import Store, new_parser
 
 SEED = 20261
 PACKAGES = ("numpyro-homog", "jax", "jaxlib", "jax-fem", "scikit-fem", "scipy", "numpy", "petsc4py")
@@ -134,8 +128,7 @@ def measure_cores(case: Case, solvers, processors, repeats: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: does it run at all?")
+    parser = new_parser(__doc__, "small sizes and few rounds: does it run at all?")
     parser.add_argument("--solvers", nargs="+", choices=("homog", *PEERS), default=("homog", *PEERS))
     parser.add_argument("--only", default="", help="besides the headline, only cases whose name contains this (n=64)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 7, with --quick 2)")
@@ -143,12 +136,13 @@ def main() -> None:
         "--out", type=Path, help="folder of the results (default benchmarks/results; --quick, --only: out)"
     )
     arguments = parser.parse_args()
-    folder = arguments.out or (ROOT / "out" if arguments.quick or arguments.only else ROOT / "benchmarks" / "results")
+    store = Store("solve", PACKAGES, quick=bool(arguments.quick or arguments.only), folder=arguments.out)
     num_rounds = arguments.rounds or (2 if arguments.quick else 7)
     headline, *others = cases(arguments.quick)
     chosen = [headline, *(case for case in others if arguments.only in case.name)]
 
-    record = {"machine": describe_machine(PACKAGES), "quick": arguments.quick, "seed": SEED, "headline": headline.name}
+    record = store.content
+    record |= {"quick": arguments.quick, "seed": SEED, "headline": headline.name}
     record["cases"] = {
         case.name: {"n": case.n, "contrast": case.contrast, "num_cells": case.num_cells} for case in chosen
     }
@@ -171,12 +165,10 @@ def main() -> None:
     processors, repeats = sorted(os.sched_getaffinity(0)), 2 if arguments.quick else 4
     record["one_process_per_core"] = measure_cores(headline, arguments.solvers, processors, repeats)
     record["machine"]["load_at_end"] = round(os.getloadavg()[0], 2)
-    record["targets"] = solve_report.judge(record)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "solve.json").write_text(json.dumps(record, indent=1) + "\n")
+    store.put("targets", solve_report.judge(record))
     solve_report.show(record)
-    solve_report.draw(record, folder / "solve.png")
-    print(f"\nwrote solve.json and solve.png to {os.path.relpath(folder)}")
+    solve_report.draw(record, store.folder / "solve.png")
+    print(f"\nwrote solve.json and solve.png to {os.path.relpath(store.folder)}")
 
 
 if __name__ == "__main__":

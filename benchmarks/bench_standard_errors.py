@@ -1,6 +1,6 @@
 """Standard errors of the estimator: do they depend on the key, and do they cover the truth?
 
-    python benchmarks/bench_standard_errors.py [--quick] [--part predicted keys coverage]
+    python -m benchmarks.bench_standard_errors [--quick] [--part predicted keys coverage]
 
 Three parts. `predicted`: what `identifiability` says at the truth for the sizes of the README's example. `keys`: the
 README's fit with nine keys, on the packaged example. `coverage`: intervals of 90 % on the 30 data sets of 1000
@@ -9,21 +9,16 @@ that results/estimate.json lists for the set, with the same key. Results are app
 after each fit; a run that was stopped goes on.
 """
 
-import argparse
 import json
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpyro_homog as nh  # noqa: E402
-from benchmarks.bench_estimate import Store  # noqa: E402
-from benchmarks.estimate_models import DELAYS, KAPPA, make_model, simulate  # noqa: E402
+import numpyro_homog as nh
+from benchmarks.bench_estimate import open_store, put_row
+from benchmarks.estimate_models import DELAYS, KAPPA, make_model, simulate
+from benchmarks.store import Store, new_parser
 
 TRUTH = {"kappa": np.array(KAPPA), "delay": np.array(DELAYS[1:])}
 LABELS = ["kappa[0]", "kappa[1]", "kappa[2]", "delay[0]", "delay[1]"]
@@ -53,7 +48,7 @@ def run_predicted(store: Store, sizes: dict) -> None:
         rng_key=jax.random.key(2026), num_populations=sizes["populations"],
     )  # fmt: skip
     errors = report.standard_errors(sizes["num_small"], sizes["simulated"])
-    store.put("predicted", 0, {"errors": flat(errors), "monte_carlo_error": flat(report.monte_carlo_error)})
+    put_row(store, "predicted", 0, {"errors": flat(errors), "monte_carlo_error": flat(report.monte_carlo_error)})
 
 
 def run_keys(store: Store, sizes: dict) -> None:
@@ -64,12 +59,13 @@ def run_keys(store: Store, sizes: dict) -> None:
         if store.has("keys", key):
             continue
         fit = estimator.run(jax.random.key(key), sizes["simulated"], num_starts=sizes["starts"], progress=False)
-        store.put("keys", key, {"estimate": flat(fit.params), "errors": flat(fit.standard_errors), **costs_of(fit)})
+        row = {"estimate": flat(fit.params), "errors": flat(fit.standard_errors), **costs_of(fit)}
+        put_row(store, "keys", key, row)
 
 
-def run_coverage(store: Store, sizes: dict, folder: Path) -> None:
+def run_coverage(store: Store, sizes: dict) -> None:
     """Fits to data sets of known truth from estimates that are listed already."""
-    path = folder / "estimate.json"
+    path = store.folder / "estimate.json"
     listed = json.loads(path.read_text())["coverage"] if path.exists() else {}
     estimator = None
     for index in range(sizes["sets"]):
@@ -90,8 +86,8 @@ def run_coverage(store: Store, sizes: dict, folder: Path) -> None:
         draws = nh.posterior_bootstrap(jax.random.key(index), fit)
         seconds = time.perf_counter() - begin
         low, high = ({name: np.percentile(x, q, axis=0) for name, x in draws.items()} for q in (5, 95))
-        store.put(
-            "coverage", index,
+        put_row(
+            store, "coverage", index,
             {"estimate": flat(fit.params), "errors": flat(fit.standard_errors), "low": flat(low), "high": flat(high),
              "bootstrap_seconds": seconds, **costs_of(fit)},
         )  # fmt: skip
@@ -134,19 +130,17 @@ def report(content: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
+    parser = new_parser(__doc__, "tiny sizes: does it run at all?")
     parser.add_argument("--part", nargs="*", default=["predicted", "keys", "coverage"], help="which parts")
     options = parser.parse_args()
     sizes = SIZES[options.quick]
-    folder = ROOT / ("out" if options.quick else "benchmarks/results")
-    store = Store(folder / "standard_errors.json", sizes)
+    store = open_store("standard_errors", options.quick, sizes)
     if "predicted" in options.part:
         run_predicted(store, sizes)
     if "keys" in options.part:
         run_keys(store, sizes)
     if "coverage" in options.part:
-        run_coverage(store, sizes, folder)
+        run_coverage(store, sizes)
     print("\n" + report(store.content))
 
 

@@ -1,27 +1,20 @@
 """What a solution of neighbouring parameters saves: iterations and time, cold and warm, side by side.
 
-    python benchmarks/bench_warm_start.py [--quick]
+    python -m benchmarks.bench_warm_start [--quick]
 
 Sharp Voronoi cells of three phases, the conductivities or moduli of the last two changed by some per cent, tolerance
 1e-4, 32 bits, `solve_cell` on one jitted batch; least of three calls in turn. Writes results/warm_start.json.
 """
 
-import argparse
 import functools
-import json
-import sys
-import time
-from pathlib import Path
 
 import jax
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpyro_homog as nh  # noqa: E402
-from benchmarks.machine import describe_machine  # noqa: E402
-from benchmarks.voronoi_cells import voronoi_field  # noqa: E402
+import numpyro_homog as nh
+from benchmarks.rounds import least_seconds
+from benchmarks.store import Store, new_parser
+from benchmarks.voronoi_cells import voronoi_field
 
 CHANGES = (0.001, 0.01, 0.05, 0.2)
 CASES = {
@@ -44,34 +37,24 @@ def measure(shape, law, num_cells: int, contrast: float) -> dict:
     before = cold(field(0.0))
     calls = {"cold": lambda: cold(field(CHANGES[0]))}
     calls |= {f"{change:g}": functools.partial(warm, field(change), before) for change in CHANGES}
-    rows = {
-        name: {"iterations": float(call().stats["iterations"].mean()), "ms": np.inf} for name, call in calls.items()
+    return {
+        name: {"iterations": float(calls[name]().stats["iterations"].mean()), "ms": 1e3 * seconds / num_cells}
+        for name, seconds in least_seconds(calls, 3).items()
     }
-    for _ in range(3):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            jax.block_until_ready(call().effective)
-            rows[name]["ms"] = min(rows[name]["ms"], 1e3 * (time.perf_counter() - begin) / num_cells)
-    return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one small case: does it run at all?")
-    quick = parser.parse_args().quick
+    quick = new_parser(__doc__).parse_args().quick
     cases = {"2D conduction": ((16, 16), nh.Conductivity(), 4)} if quick else CASES
-    content = {"machine": describe_machine(["numpyro-homog", "jax", "jaxlib"]), "cases": {}}
+    store = Store("warm_start", ["numpyro-homog", "jax", "jaxlib"], quick=quick)
     columns = ["cold", *(f"{change:g}" for change in CHANGES)]
     print(f"{'':16}{'contrast':>9}" + "".join(f"{name:>16}" for name in columns) + "    (iterations, ms)")
     for name, (shape, law, num_cells) in cases.items():
         for contrast in (10.0, 100.0):
             rows = measure(shape, law, num_cells, contrast)
-            content["cases"].setdefault(name, {})[f"{contrast:g}"] = rows
+            store.put("cases", name, f"{contrast:g}", rows)
             shown = "".join(f"{rows[c]['iterations']:8.1f}{rows[c]['ms']:8.2f}" for c in columns)
             print(f"{name:16}{contrast:9g}{shown}", flush=True)
-    folder = ROOT / ("out" if quick else "benchmarks/results")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "warm_start.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

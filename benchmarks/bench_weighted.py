@@ -1,6 +1,6 @@
 """Plain against weighted sliced quantiles: is the second stage worth its price?
 
-    python benchmarks/bench_weighted.py [--quick] [--part laminate laguerre] [--sets 30]
+    python -m benchmarks.bench_weighted [--quick] [--part laminate laguerre] [--sets 30]
 
 Two models of known truth: laminates of three phases with Dirichlet fractions (exact cells, one number a specimen), and
 the periodic cells of three phases of bench_estimate.py. Data are simulated by the model itself on its own grid, so that
@@ -9,10 +9,7 @@ is refined by `reweight`, with and without folded log-Euclidean coordinates. Res
 after each data set; a run that was stopped goes on.
 """
 
-import argparse
-import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +18,11 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpyro_homog as nh  # noqa: E402
-from benchmarks.bench_estimate import Store  # noqa: E402
-from benchmarks.estimate_models import DELAYS, KAPPA, make_model  # noqa: E402
-from numpyro_homog.population import Population  # noqa: E402
+import numpyro_homog as nh
+from benchmarks.bench_estimate import open_store, put_row
+from benchmarks.estimate_models import DELAYS, KAPPA, make_model
+from benchmarks.store import Store, new_parser
+from numpyro_homog.population import Population
 
 SIZES = {
     False: {"num_data": 1000, "num_simulated": 4000, "num_pilot": 20_000, "n": 16, "starts": 3, "ridge": 1e-3},
@@ -103,7 +98,7 @@ def run(store: Store, part: str, sizes: dict, count: int) -> None:
                 "seconds": time.perf_counter() - begin,
                 "j": sharper.j_statistic, "freedom": sharper.degrees_of_freedom, "p_value": sharper.p_value,
             }  # fmt: skip
-        store.put(part, index, row)
+        put_row(store, part, index, row)
 
 
 def report(part: str, rows: list[dict]) -> str:
@@ -129,15 +124,13 @@ def report(part: str, rows: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
+    parser = new_parser(__doc__, "tiny sizes: does it run at all?")
     parser.add_argument("--part", nargs="*", default=["laminate", "laguerre"], help="which parts")
     parser.add_argument("--sets", type=int, default=30, help="number of data sets")
     options = parser.parse_args()
     sizes = SIZES[options.quick]
-    folder = ROOT / ("out" if options.quick else "benchmarks/results")
     for part in options.part:
-        store = Store(folder / f"weighted_{part}.json", sizes)
+        store = open_store(f"weighted_{part}", options.quick, sizes)
         run(store, part, sizes, 2 if options.quick else options.sets)
         print("\n" + report(part, list(store.content.get(part, {}).values())), flush=True)
 

@@ -1,7 +1,5 @@
 """Data and models of the estimator benchmark: periodic cells of three phases (theory, section 5.1)."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,8 @@ import numpyro.distributions as dist
 from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 
 import numpyro_homog as nh
+from benchmarks.store import cached_array
 
-CACHE = Path(__file__).parent / "cache"
 KAPPA = (1.0, 5.0, 10.0)
 DELAYS = (0.0, 0.1, 0.05)
 SEED = 20262
@@ -20,9 +18,6 @@ CHUNK = 50
 
 def simulate(index: int, num_specimens: int, n: int) -> np.ndarray:
     """Data set `index`: tensors of sharp cells on an n x n grid, shape (num_specimens, 2, 2); cached."""
-    path = CACHE / f"estimate_{index}_{num_specimens}_{n}.npy"
-    if path.exists():
-        return np.load(path)
     grid = nh.Grid((n, n))
     cell = nh.CellProblem(grid, nh.Conductivity(), nh.Periodic(), tolerance=1e-5)
     cells = nh.LaguerreTessellation(grid, jnp.array(DELAYS), sharp=True)
@@ -32,13 +27,11 @@ def simulate(index: int, num_specimens: int, n: int) -> np.ndarray:
     def draw(key):
         return cells.sample(key, (CHUNK,)) @ kappa
 
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(SEED), index), -(-num_specimens // CHUNK))
-    tensors = np.concatenate([np.asarray(nh.effective_tensor(cell, draw(key))) for key in keys])[:num_specimens]
-    CACHE.mkdir(exist_ok=True)
-    part = path.with_suffix(".part.npy")
-    np.save(part, tensors)
-    part.replace(path)
-    return tensors
+    def make():
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(SEED), index), -(-num_specimens // CHUNK))
+        return np.concatenate([np.asarray(nh.effective_tensor(cell, draw(key))) for key in keys])[:num_specimens]
+
+    return cached_array(f"estimate_{index}_{num_specimens}_{n}", make)
 
 
 def make_model(n: int):

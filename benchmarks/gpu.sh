@@ -3,4 +3,4 @@
 # Needs an environment with numpyro-homog and JAX for CUDA (pip install 'jax[cuda13]').
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PYTHONPATH=src${PYTHONPATH:+:$PYTHONPATH} exec "${PYTHON:-python3}" benchmarks/bench_gpu.py "$@"
+PYTHONPATH=src${PYTHONPATH:+:$PYTHONPATH} exec "${PYTHON:-python3}" -m benchmarks.bench_gpu "$@"

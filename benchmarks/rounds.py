@@ -1,7 +1,9 @@
 """Interleaved rounds: all cases and solvers in turn, so that a slow minute hits all of them."""
 
+import math
 import sys
 import time
+from collections.abc import Callable
 
 
 def say(what: str, seconds: float | None = None) -> None:
@@ -37,6 +39,20 @@ def run_rounds(chosen, requests, workers: dict, num_rounds: int) -> tuple[dict, 
         took = time.perf_counter() - start
         say("compiled and warmed up" if round_index < 0 else f"round {round_index + 1} of {num_rounds}", took)
     return readings, answers
+
+
+def least_seconds(jobs: dict[str, Callable], repeats: int) -> dict[str, float]:
+    """Least time of each job, all in turn, after a first call that compiles."""
+    import jax
+
+    least = dict.fromkeys(jobs, math.inf)
+    for repeat in range(-1, repeats):
+        for name, job in jobs.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(job())
+            if repeat >= 0:
+                least[name] = min(least[name], time.perf_counter() - begin)
+    return least
 
 
 def judge_targets(targets: list[tuple]) -> list[dict]:

@@ -6,13 +6,11 @@ Rows go to benchmarks/results/paper.json (with --quick to out/paper.json) as soo
 stopped goes on. Data are cached in benchmarks/cache.
 """
 
-import argparse
-from pathlib import Path
+from benchmarks.store import new_parser, results_folder
 
 from . import locally_periodic, one_dimensional, periodic, report, stochastic
 from .rows import Rows
 
-ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = {
     "4.3": one_dimensional.run,
     "5.1": periodic.run,
@@ -23,15 +21,14 @@ EXPERIMENTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = new_parser(__doc__, "tiny sizes: does it run at all?")
     parser.add_argument("experiments", nargs="*", default=list(EXPERIMENTS), help=f"of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--num-data-sets", type=int, default=5, help="how many data sets each")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
     options = parser.parse_args()
     unknown = set(options.experiments) - set(EXPERIMENTS)
     if unknown or options.num_data_sets < 1:
         parser.error(f"unknown experiments {sorted(unknown)}" if unknown else "--num-data-sets must be at least 1")
-    folder = ROOT / ("out" if options.quick else "benchmarks/results")
+    folder = results_folder(options.quick)
     rows = Rows(folder / "paper.json")
     for name in options.experiments:
         EXPERIMENTS[name](rows, options.num_data_sets, options.quick)

@@ -8,7 +8,8 @@ import numpyro.distributions as dist
 from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 
 import numpyro_homog as nh
-from benchmarks.estimate_models import CACHE, CHUNK, DELAYS, KAPPA
+from benchmarks.estimate_models import CHUNK, DELAYS, KAPPA
+from benchmarks.store import cached_array
 
 from .rows import Rows, fit_row
 
@@ -36,21 +37,19 @@ def specimen(points: np.ndarray) -> nh.GaussianCopulaField:
 
 def simulate(index: int, spacing: int, num_sites: int, n: int) -> np.ndarray:
     """Noisy tensors of sharp cells on n x n grids, as K11, K22, K12: shape (num_sites, 3); cached without noise."""
-    path = CACHE / f"locally_periodic_{index}_{spacing}_{num_sites}_{n}.npy"
-    key = jax.random.fold_in(jax.random.key(20266), index)
-    if not path.exists():
+
+    def make():
         law = specimen(sites(spacing, num_sites))
+        key = jax.random.fold_in(jax.random.key(20266), index)
         seeds = jnp.moveaxis(law.sample(key, (3, 2)), -1, 0)  # the same realisation for all spacings of a data set
         grid = nh.Grid((n, n))
         cell = nh.CellProblem(grid, nh.Conductivity(), nh.Periodic(), tolerance=1e-5)
         cells = nh.LaguerreTessellation(grid, jnp.array(DELAYS), sharp=True)
         draw = jax.jit(lambda part: cells.transforms[-1](part) @ jnp.array(KAPPA))
         parts = [nh.effective_tensor(cell, draw(seeds[i : i + CHUNK])) for i in range(0, len(seeds), CHUNK)]
-        CACHE.mkdir(exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, np.asarray(nh.tensors.unique_components(jnp.concatenate(parts))))
-        part.replace(path)
-    exact = np.load(path)
+        return np.asarray(nh.tensors.unique_components(jnp.concatenate(parts)))
+
+    exact = cached_array(f"locally_periodic_{index}_{spacing}_{num_sites}_{n}", make)
     return exact + NOISE * np.random.default_rng([20267, index, spacing]).normal(size=exact.shape)
 
 

@@ -5,7 +5,7 @@ The runs are those of benchmarks/bench_estimate.py, and so are their files.
 
 import numpy as np
 
-from benchmarks.bench_estimate import ROOT, SIZES, Store, run_fits, run_paper
+from benchmarks.bench_estimate import SIZES, open_store, run_fits, run_paper
 from benchmarks.estimate_models import DELAYS, KAPPA
 
 from .rows import Rows
@@ -17,7 +17,7 @@ def run(rows: Rows, num_data_sets: int, quick: bool) -> None:
     """Data sets of sharp cells on a fine grid, the model on 32 x 32."""
     sizes = SIZES[quick]
     num, simulated = sizes["num_large"], sizes["simulated_large"]
-    store = Store(ROOT / ("out" if quick else "benchmarks/results") / "estimate.json", sizes)
+    store = open_store("estimate", quick, sizes)
     run_fits(store, "accuracy", sizes, num_data_sets, num, simulated)
     run_paper(store, sizes)
     truth = {"kappa": np.array(KAPPA), "delays": np.array(DELAYS[1:])}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import numpyro_homog as nh
+from benchmarks.store import write_json
 
 KEY = ("experiment", "estimator", "num_specimens", "data_set")
 
@@ -25,10 +26,7 @@ class Rows:
     def put(self, row: dict) -> None:
         """Add a row and write the file."""
         self.content.append(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".part")
-        temporary.write_text(json.dumps(self.content, indent=1))
-        temporary.replace(self.path)
+        write_json(self.path, self.content)
         shown = {block: f"{100 * error:.2f} % (floor {100 * row['floor'].get(block, np.nan):.2f} %)"
                  for block, error in row["errors"].items()}  # fmt: skip
         print(*(row[name] for name in KEY), shown, f"{row['solves']} solves, {row['seconds']:.1f} s", flush=True)

@@ -8,7 +8,8 @@ import numpyro.distributions as dist
 from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 
 import numpyro_homog as nh
-from benchmarks.estimate_models import CACHE, CHUNK
+from benchmarks.estimate_models import CHUNK
+from benchmarks.store import cached_array
 
 from .rows import Clock, Rows, fit_row, relative_error
 from .surrogate_scheme import Sizes, fit_mean_tensor
@@ -30,17 +31,6 @@ def tensors_of(phases_of, count: int, n: int) -> np.ndarray:
     return np.concatenate([np.asarray(part) for part in parts])[:count]
 
 
-def cached(name: str, make) -> np.ndarray:
-    """The array of a file in the cache, made if it is not there."""
-    path = CACHE / f"{name}.npy"
-    if not path.exists():
-        CACHE.mkdir(exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, make())
-        part.replace(path)
-    return np.load(path)
-
-
 def independent(index: int, num_specimens: int, num_seeds: int, n: int) -> np.ndarray:
     """Data of 6.1: one realisation at each draw of the fractions."""
     key = jax.random.fold_in(jax.random.key(20268), index)
@@ -54,7 +44,7 @@ def independent(index: int, num_specimens: int, num_seeds: int, n: int) -> np.nd
     def make():
         return tensors_of(lambda _, i: draw(jax.random.fold_in(key, i)), num_specimens, n)
 
-    return cached(f"stochastic_{index}_{num_specimens}_{num_seeds}_{n}", make)
+    return cached_array(f"stochastic_{index}_{num_specimens}_{num_seeds}_{n}", make)
 
 
 def from_one_specimen(index: int, side: int, num_seeds: int, n: int) -> np.ndarray:
@@ -82,7 +72,7 @@ def from_one_specimen(index: int, side: int, num_seeds: int, n: int) -> np.ndarr
 
         return tensors_of(phases_of, side * side, n)
 
-    return cached(f"one_specimen_{index}_{side}_{num_seeds}_{n}", make)
+    return cached_array(f"one_specimen_{index}_{side}_{num_seeds}_{n}", make)
 
 
 def make_model(n: int, num_seeds: int, *, noise: float | None = None, num_realizations: int = 1):
@@ -121,7 +111,7 @@ def predicted(name: str, model, num_simulated: int) -> dict[str, np.ndarray]:
         errors = report.standard_errors(1)
         return np.concatenate([errors["alpha"], errors["kappa"]])
 
-    alpha, kappa = np.split(cached(f"predicted_{name}_{num_simulated}", make), [len(ALPHA)])
+    alpha, kappa = np.split(cached_array(f"predicted_{name}_{num_simulated}", make), [len(ALPHA)])
     return {"alpha": alpha, "kappa": kappa}
 
 

@@ -92,9 +92,8 @@ def test_every_case_has_a_name_of_its_own_and_every_peer_few_requests(quick):
 @pytest.mark.slow
 def test_the_smallest_run_writes_its_record(tmp_path):
     pytest.importorskip("skfem")
-    script = ROOT / "benchmarks" / "bench_physics.py"
-    command = [sys.executable, script, "--quick", "--peers", "scikit_fem", "--out", tmp_path]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "benchmarks.bench_physics", "--quick", "--peers", "scikit_fem", "--out", tmp_path]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     record = json.loads((tmp_path / "physics.json").read_text())
     assert "scikit_fem forward" in shown
     assert record["largest_difference"] < 1e-8

@@ -42,9 +42,9 @@ def test_a_missed_target_is_not_a_pass():
 @pytest.mark.slow
 def test_the_smallest_run_writes_its_record(tmp_path):
     pytest.importorskip("skfem")
-    script = ROOT / "benchmarks" / "bench_solve.py"
-    command = [sys.executable, script, "--quick", "--solvers", "scikit_fem", "--rounds", "1", "--out", tmp_path]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    options = ["--quick", "--solvers", "scikit_fem", "--rounds", "1", "--out", tmp_path]
+    command = [sys.executable, "-m", "benchmarks.bench_solve", *options]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     record = json.loads((tmp_path / "solve.json").read_text())
     assert "scikit_fem forward" in shown
     assert record["machine"]["cores"] >= 1
