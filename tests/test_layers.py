@@ -5,6 +5,7 @@ break it (``BROKEN``), so that a rule which can no longer fail fails here.
 """
 
 import ast
+import functools
 import inspect
 import subprocess
 import sys
@@ -59,6 +60,12 @@ PRINTING = {"print", "sys.stdout.write", "sys.stderr.write", "jax.debug.print"}
 FILTERS = {"warnings.filterwarnings", "warnings.simplefilter"}
 SWITCHES = {"jax.config.update", "config.update", "numpyro.enable_x64", "numpyro.set_platform"}
 SWITCHES |= {"numpyro.set_host_device_count", "numpyro.enable_validation"}
+
+
+@functools.cache
+def parsed() -> dict[str, tuple[ast.AST, str]]:
+    """Syntax tree and text of each file."""
+    return {module: (ast.parse(source := path.read_text()), source) for module, path in FILES.items()}
 
 
 def parts_of(path: Path) -> str:
@@ -253,10 +260,7 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_source_obeys(rule):
-    problems = []
-    for module, path in FILES.items():
-        source = path.read_text()
-        problems += rule(module, ast.parse(source), source)
+    problems = [problem for module, (tree, source) in parsed().items() for problem in rule(module, tree, source)]
     assert not problems, inspect.getdoc(rule) + "\n" + "\n".join(problems)
 
 
@@ -324,8 +328,8 @@ def cycles(graph):
 def test_no_import_cycle_between_files():
     """The table forbids cycles between packages; this one finds them between the files of one package."""
     graph = {}
-    for module, path in FILES.items():
-        targets = {name for _, name in own_imports(module, ast.parse(path.read_text())) if name}
+    for module, (tree, _) in parsed().items():
+        targets = {name for _, name in own_imports(module, tree) if name}
         graph[module] = targets
     assert cycles(graph) is None
     assert cycles({"a": {"b"}, "b": {"a"}}) is not None

@@ -56,10 +56,7 @@ def example_truth(name: str) -> dict[str, Any]:
         array([ 1.,  5., 10.])
     """
     truth = json.loads(_file(name, "json").read_text(encoding="utf-8"))
-    return {key: np.array(value) if key in _ARRAYS else value for key, value in truth.items()}
-
-
-_ARRAYS = frozenset({"kappa", "delays", "mean_fractions"})
+    return truth | {key: np.array(truth[key]) for key in ("kappa", "delays", "mean_fractions") if key in truth}
 
 
 @functools.cache

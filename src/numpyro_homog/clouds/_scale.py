@@ -188,8 +188,7 @@ def _way_to_tensors(key, measured, expected):
 
 def _labels(key, event_shape):
     """Name of each component, in the order of `component_cloud`."""
-    outer, names = (
-        (event_shape[:-2], component_names(event_shape[-1])) if _is_tensor(event_shape) else (event_shape, [""])
-    )
-    places = [[*map(str, index), *filter(None, [name])] for index in np.ndindex(*outer) for name in names]
-    return [f"{key}[{','.join(place)}]" if place else key for place in places]
+    names = component_names(event_shape[-1]) if _is_tensor(event_shape) else ("",)
+    outer = event_shape[:-2] if _is_tensor(event_shape) else event_shape
+    places = [",".join(filter(None, [*map(str, index), name])) for index in np.ndindex(*outer) for name in names]
+    return [f"{key}[{place}]" if place else key for place in places]

@@ -31,8 +31,7 @@ class Image(NamedTuple):
     """An image of a microstructure, or a field on its voxels.
 
     Attributes:
-        values: grey values, phase labels or whatever the file holds, shape (*grid), or (*grid, components). The first
-            axis is x_1 of the grid, the second x_2, the third x_3.
+        values: whatever the file holds, shape (*grid), or (*grid, components), axes in the order x_1, x_2, x_3.
         grid: the voxels, with the lengths of the cell.
     """
 
@@ -52,27 +51,25 @@ def load_image(
     What is read follows from the name of the file:
 
     - a folder: slices, .png or .tif, in the natural order of their names (2 before 10);
-    - .png, .tif, .tiff: a grey picture, or the slices of a TIFF stack, in several directories or in one, as ImageJ has
-      it above 4 GB;
+    - .png, .tif, .tiff: a grey picture, or a TIFF stack, in several directories or in one, as ImageJ has it above 4 GB;
     - .npy, .npz: an array; a file of `save_image` knows its lengths;
     - .vti: VTK image data, one value in each cell (or at each point, read as a voxel), as ParaView and DAMASK have it;
     - .h5, .hdf5: HDF5 in the layout of FANS, axes "zyx" unless the attribute "permute_order" of the data set differs;
     - .json: an input file of FANS, which names the HDF5 file, the data set and the lengths.
 
-    Pictures and arrays are taken as NumPy has them: the first array axis is the grid axis x_1, so x_1 runs down the
-    rows of a picture and x_2 along them, and in a stack x_1 counts the slices. `axes` says otherwise: with "yx" x_1
-    points to the right and x_2 down, with "zyx" a stack has x_3 across its slices.
+    Pictures and arrays are taken as NumPy has them: x_1 runs down the rows of a picture and x_2 along them, and in a
+    stack x_1 counts the slices. `axes` says otherwise: with "yx" x_1 points to the right and x_2 down, with "zyx" a
+    stack has x_3 across its slices.
 
-    Numbers are those that the file stores: a TIFF in which white is zero (masks of one bit are often written so) is not
-    inverted, and numbers of few bits are not scaled. TIFF without compression may hold any integers or floating-point
-    numbers; what is compressed may have up to 32 bits. Any size is read; it costs the memory of the array.
+    Numbers are those that the file stores: a TIFF in which white is zero, as in many masks of one bit, is not inverted,
+    and numbers of few bits are not scaled. TIFF without compression may hold any integers or floating-point numbers;
+    what is compressed may have up to 32 bits. Any size is read; it costs the memory of the array.
 
     Args:
         path: the file or folder.
         dataset: name of the array, where the file holds several: of the .npz entry, the HDF5 data set or the VTK array.
-        spacing: edge length of a voxel, > 0, one number or one for each grid axis. Default: what the file says, else 1,
-            so that lengths count voxels.
-        axes: which grid axis each axis of the array in the file is, a permutation of "xy" or "xyz". Default: what the
+        spacing: edge length of a voxel, > 0, one number or one for each grid axis; default: as the file says, else 1.
+        axes: which grid axis each axis of the array in the file is, a permutation of "xy" or "xyz"; default: as the
             file says, else "xy" or "xyz". Not for .vti, which always says.
 
     Returns:
@@ -96,16 +93,14 @@ def load_image(
         raise FileNotFoundError(f"There is no file or folder {str(path)!r} (working folder: {Path.cwd()}).")
     suffix = path.suffix.lower()
     if path.is_dir():
-        stored = read_slices(path)
-    elif suffix in _READERS:
-        if dataset is not None and suffix in (".png", ".tif", ".tiff", ".npy", ".json"):
-            raise ValueError(f"{path} is a single array; leave out dataset={dataset!r}.")
-        if axes is not None and suffix == ".vti":
-            raise ValueError(f"A .vti file says which axis is which; leave out axes={axes!r}.")
-        stored = _READERS[suffix](path, dataset)
-    else:
+        return _as_image(path, read_slices(path), spacing, axes)
+    if suffix not in _READERS:
         raise ValueError(f"load_image cannot read {path.name!r}; it knows {', '.join(_READERS)} and folders of slices.")
-    return _as_image(path, stored, spacing, axes)
+    if dataset is not None and suffix in (".png", ".tif", ".tiff", ".npy", ".json"):
+        raise ValueError(f"{path} is a single array; leave out dataset={dataset!r}.")
+    if axes is not None and suffix == ".vti":
+        raise ValueError(f"A .vti file says which axis is which; leave out axes={axes!r}.")
+    return _as_image(path, _READERS[suffix](path, dataset), spacing, axes)
 
 
 def save_image(path: str | os.PathLike[str], fields: Any, grid: Grid) -> None:

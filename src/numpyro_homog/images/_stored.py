@@ -9,17 +9,11 @@ import numpy as np
 
 
 class Stored(NamedTuple):
-    """An array as a file holds it.
+    """An array as a file holds it."""
 
-    Attributes:
-        values: the array, in the order of the axes of the file; after the grid axes at most one of components.
-        axes: which grid axis each of the first axes is, for example "zyx".
-        lengths: edge lengths of the cell along x, y (and z), None if the file does not say, or what is unclear of them.
-    """
-
-    values: np.ndarray
-    axes: str
-    lengths: tuple[float, ...] | str | None = None
+    values: np.ndarray  # in the order of the axes of the file; after the grid axes at most one of components
+    axes: str  # which grid axis each of the first axes is, for example "zyx"
+    lengths: tuple[float, ...] | str | None = None  # along x, y (and z); None if not told; what is unclear of them
 
 
 @contextlib.contextmanager

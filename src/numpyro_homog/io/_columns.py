@@ -1,7 +1,6 @@
 """Which columns of a table make a tensor."""
 
 import re
-from typing import NamedTuple
 
 from ._tables import Table
 
@@ -20,47 +19,32 @@ _ACCEPTED = {
 }
 
 
-class Component(NamedTuple):
-    """A component of a tensor: its name, its row and column there, and its position among the columns of the table."""
-
-    name: str
-    i: int
-    j: int
-    position: int
-
-
-def find_columns(table: Table, symbol: str | None) -> tuple[str, int, list[Component]]:
-    """Letter, size and components of the tensor that the header names, or of that with the given letter.
-
-    Raises:
-        ValueError: if they are too few, ambiguous or named twice.
-    """
+def find_columns(table: Table, symbol: str | None) -> tuple[str, tuple[int, ...], dict[str, int]]:
+    """Letter and indices of the tensor that the header names, or that with the letter, and where each component is."""
     if symbol is not None and symbol not in INDICES:
         raise ValueError(f"symbol must be one of {', '.join(map(repr, INDICES))}; got {symbol!r}.")
     names, where = [name.upper() for name in table.header], f"{table.name}, {table.place}"
     came = {
         letter: [name for name in names if re.fullmatch(f"{letter}[1-9][1-9]", name)] for letter in symbol or INDICES
     }
-    complete = {}
-    for letter, own in came.items():
-        duplicates = sorted({name for name in own if own.count(name) > 1})
-        if duplicates:
-            raise ValueError(f"{where}: the header names {', '.join(duplicates)} more than once; keep one each.")
-        for indices in INDICES[letter]:
-            for expected in (component_names(letter, indices), component_names(letter, indices, full=True)):
-                if set(own) == set(expected):
-                    complete[letter] = (indices, expected)
+    duplicates = sorted({name for own in came.values() for name in own if own.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"{where}: the header names {', '.join(duplicates)} more than once; keep one each.")
+    complete = [
+        (letter, indices, {name: names.index(name) for name in component_names(letter, indices, full=full)})
+        for letter, own in came.items()
+        for indices in INDICES[letter]
+        for full in (False, True)
+        if set(own) == set(component_names(letter, indices, full=full))
+    ]
     if len(complete) > 1:
         raise ValueError(
             f"{where}: the header names several tensors; choose one by symbol=..., there are"
-            f" {', '.join(map(repr, complete))}."
+            f" {', '.join(repr(letter) for letter, _, _ in complete)}."
         )
     if not complete:
         raise ValueError(f"{where}: the columns do not make a tensor. {_what_is_missing(table.header, came)}")
-    ((letter, (indices, expected)),) = complete.items()
-    place = {str(index): i for i, index in enumerate(indices)}
-    components = [Component(name, place[name[1]], place[name[2]], names.index(name)) for name in expected]
-    return letter, len(indices), components
+    return complete[0]
 
 
 def component_names(symbol: str, indices: tuple[int, ...], *, full: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..tensors import mandel_factors
-from ._columns import INDICES, Component, component_names, find_columns
+from ._columns import INDICES, component_names, find_columns
 from ._tables import is_number, read_table
 
 _MAX_FAULTS_SHOWN = 10
@@ -64,7 +64,7 @@ def load_specimens(
     if not symmetry_tolerance >= 0:
         raise ValueError(f"symmetry_tolerance is a relative difference, >= 0; got {symmetry_tolerance}.")
     table = read_table(source)
-    letter, size, components = find_columns(table, symbol)
+    letter, indices, components = find_columns(table, symbol)
     places: list[str] = []
     values: list[list[float]] = []
     faults: dict[int, str] = {}
@@ -72,9 +72,9 @@ def load_specimens(
         if fault := fault or _row_fault(fields, components, len(table.header)):
             faults[len(places)] = fault
         places.append(place)
-        values.append([np.nan if fault else float(fields[one.position]) for one in components])
-    stack = np.empty((len(places), size, size))
-    rows, columns = [one.i for one in components], [one.j for one in components]
+        values.append([np.nan if fault else float(fields[position]) for position in components.values()])
+    stack = np.empty((len(places), len(indices), len(indices)))
+    rows, columns = ([indices.index(int(name[axis])) for name in components] for axis in (1, 2))
     # Of a full tensor the second assignment replaces all of the first.
     stack[:, columns, rows] = stack[:, rows, columns] = np.reshape(values, (-1, len(components)))
     _raise_faults(table.name, places, dict(_tensor_faults(stack, symmetry_tolerance)) | faults)
@@ -84,7 +84,7 @@ def load_specimens(
             f"and a distribution needs at least {_MIN_SPECIMENS}."
         )
     stack = (stack + stack.swapaxes(1, 2)) / 2
-    return stack * mandel_factors(size) if letter == "C" else stack
+    return stack * mandel_factors(len(indices)) if letter == "C" else stack
 
 
 def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = "K", digits: int = 17) -> None:
@@ -138,14 +138,14 @@ def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = 
         temporary.unlink(missing_ok=True)
 
 
-def _row_fault(fields: list[str], components: list[Component], num_fields: int) -> str:
+def _row_fault(fields: list[str], components: dict[str, int], num_fields: int) -> str:
     """What is wrong with the fields of a row; empty if nothing."""
     if len(fields) < num_fields:
         return f"too few fields: {len(fields)}, but the header has {num_fields}"
     if any(fields[num_fields:]):
         return f"too many fields: {len(fields)}, but the header has {num_fields} (a decimal comma?)"
     faults = []
-    for name, field in ((one.name, fields[one.position]) for one in components):
+    for name, field in ((name, fields[position]) for name, position in components.items()):
         if not field:
             faults.append(f"{name} is empty")
         elif not is_number(field):

@@ -12,19 +12,12 @@ _DELIMITERS = (",", ";", "\t")
 
 
 class Table(NamedTuple):
-    """A table whose rows are read one by one.
+    """A table whose rows are read one by one."""
 
-    Attributes:
-        name: the file, for messages.
-        place: the place of the header.
-        header: names of the columns.
-        rows: place of each row, its fields, and what is wrong with it (empty if nothing).
-    """
-
-    name: str
-    place: str
+    name: str  # the file, for messages
+    place: str  # of the header
     header: list[str]
-    rows: Iterator[tuple[str, list[str], str]]
+    rows: Iterator[tuple[str, list[str], str]]  # place, fields, and what is wrong (empty if nothing)
 
 
 def read_table(source: Any) -> Table:
@@ -47,12 +40,12 @@ def _read_file(path):
     if "\0" in text:
         raise ValueError(f"{path} is not a text file in UTF-8; export the table as CSV (UTF-8) and load that.")
     rows = _rows(text)
-    place, header, fault = next(rows, ("line 0", [], ""))
+    place, header, fault = next(rows, ("", [], ""))
     if fault:
         raise ValueError(f"{path}, {place}: {fault}.")
     if not header:
         raise ValueError(f"{path} is empty; expected a header such as K11,K12,K22 and one line for each specimen.")
-    if all(is_number(field) for field in header if field):
+    if all(map(is_number, filter(None, header))):
         raise ValueError(
             f"{path} has no header: its first row ({place}) is numeric. Put the names of the columns above it, "
             "for instance K11,K12,K22."

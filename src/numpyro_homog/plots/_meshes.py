@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..meshes import Mesh
-from ._style import Figure, add_colorbar, new_figure, phase_colors, phase_legend, shown_once
+from ._style import Figure, add_colorbar, axes_of, phase_colors, phase_legend, shown_once
 
 
 def plot_mesh(
@@ -46,17 +46,12 @@ def plot_mesh(
 
     if mesh.ndim != 2:
         raise ValueError(f"plot_mesh draws plane meshes; this one has {mesh.ndim} dimensions.")
-    if values is not None:
-        values = np.asarray(values, float)
-        if values.shape != (mesh.num_elements,):
-            raise ValueError(
-                f"values must have one entry for each of {mesh.num_elements} elements; got {values.shape}."
-            )
-        if not np.isfinite(values).all():
-            raise ValueError(f"values has {np.sum(~np.isfinite(values))} entries that are not finite.")
-    if ax is None:
-        width, height = 3.2 * np.array(mesh.lengths) / max(mesh.lengths)
-        ax = new_figure(1, 1, (width + 1.6, height + 0.6))[1][0, 0]
+    values = None if values is None else np.asarray(values, float)
+    if values is not None and values.shape != (mesh.num_elements,):
+        raise ValueError(f"values must have one entry for each of {mesh.num_elements} elements; got {values.shape}.")
+    if values is not None and not np.isfinite(values).all():
+        raise ValueError(f"values has {np.sum(~np.isfinite(values))} entries that are not finite.")
+    ax = axes_of(ax, 3.2 * np.array(mesh.lengths) / max(mesh.lengths) + (1.6, 0.6))
     num_nodes = mesh.elements.shape[1]
     # Corners come first; along the outline the nodes of the sides are between them.
     around = np.arange(num_nodes) if num_nodes < 6 else np.arange(num_nodes).reshape(2, -1).T.ravel()

@@ -23,6 +23,11 @@ def new_figure(num_rows, num_columns, size, *, layout="constrained", sharey=Fals
     return fig, fig.subplots(num_rows, num_columns, squeeze=False, sharey=sharey, width_ratios=width_ratios)
 
 
+def axes_of(ax, size):
+    """The axes of the caller, or those of a new figure."""
+    return new_figure(1, 1, size)[1][0, 0] if ax is None else ax
+
+
 def shown_once(figure):
     """The figure, which a notebook shows once: where it is the value of a cell, and else at the end of the cell.
 
