@@ -7,7 +7,7 @@ import numpy as np
 from ..grids import Grid
 from ..homogenization import CellProblem, CellSolution, LinearElasticity, local_fields
 from ..homogenization._moduli import MANDEL_PAIRS
-from ._images import Origin, Plane, new_panels
+from ._planes import Origin, Plane, new_panels
 from ._style import Figure, add_colorbar, draw_values, in_unit, shown_once
 
 
