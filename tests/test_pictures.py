@@ -4,12 +4,10 @@ import json
 import struct
 import zlib
 
-import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
 
-from numpyro_homog.homogenization import CellProblem, Conductivity, Periodic, effective_tensor
 from numpyro_homog.images import load_image
 
 STACK = np.arange(5 * 7 * 11, dtype=np.uint16).reshape(5, 7, 11)
@@ -99,14 +97,10 @@ def test_few_bits_and_white_is_zero_are_read_as_stored(tmp_path, bits, white_is_
 
 
 def test_a_mask_of_one_bit_is_not_inverted(tmp_path):
-    """As tifffile writes it, white is zero. A quarter of the layers is ten times as conductive."""
+    """As tifffile writes it, white is zero."""
     mask = np.repeat(np.array([[0], [0], [0], [1]], np.uint8), 3, axis=1)
     path = write_tiff(tmp_path / "a.tif", ([packed(mask, 1)], directory(mask)[1] | {258: 1, 262: 0}))
-    image = load_image(path)
-    np.testing.assert_array_equal(image.values, mask)
-    field = jnp.asarray(np.array([1.0, 10.0])[image.values], float)
-    tensor = effective_tensor(CellProblem(image.grid, Conductivity(), Periodic()), field)
-    np.testing.assert_allclose(np.diag(tensor), (1 / (3 / 4 + 1 / 40), 13 / 4), rtol=1e-5)
+    np.testing.assert_array_equal(load_image(path).values, mask)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])

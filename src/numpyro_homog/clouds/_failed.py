@@ -8,16 +8,16 @@ from jaxtyping import Array, Int, PyTree
 
 
 def without_failed(specimens: PyTree, max_failed: float) -> tuple[PyTree, Int[Array, " M"]]:
-    """Replace specimens with a value that is not finite by other specimens, if they are few.
+    """Replace specimens with a value that is not finite by other specimens, if they are few. Traceable.
 
     So they are left out at a static shape: the law of the others is compared.
 
     Args:
         specimens: arrays with M specimens along their first axis.
-        max_failed: largest fraction of the M specimens that may be left out.
+        max_failed: largest fraction of them that may be left out; if more have failed, all stay as they are.
 
     Returns:
-        The arrays, and the row that each specimen now has; as they came if more have failed. Traceable.
+        The arrays, and the row that each specimen now has.
     """
     good = jnp.stack([jnp.isfinite(x).reshape(len(x), -1).all(1) for x in jax.tree.leaves(specimens)]).all(0)
     num_failed = jnp.sum(~good)

@@ -17,14 +17,11 @@ _TENSOR_SIZES = (1, 2, 3, 6)  # of conductivities, and of stiffnesses as Mandel 
 def component_cloud(
     values: Num[Array | np.ndarray, "specimens *event"],
 ) -> Num[Array | np.ndarray, "specimens components"]:
-    """Components of each specimen: unique ones of tensors, all entries of anything else.
+    """Components of each specimen, shape (N, p): unique ones of tensors, all entries of anything else.
 
     Args:
-        values: shape (N, *batch, d, d) with d = 1, 2 or 3 for symmetric tensors, or stiffnesses as Mandel matrices with
-            d = 3 in the plane, 6 in space; (N,), (N, p) and others are raveled.
-
-    Returns:
-        Components, shape (N, p), in the unit of the values; NumPy of NumPy's.
+        values: of JAX or NumPy; (N, *batch, d, d) with d = 1, 2 or 3 for symmetric tensors, or stiffnesses as Mandel
+            matrices with d = 3 in the plane, 6 in space; (N,), (N, p) and others are raveled.
     """
     if _is_tensor(values.shape[1:]):
         values = unique_components(values)
@@ -96,13 +93,9 @@ class CloudScale:
         return early(self.cloud, self._data)
 
     def cloud(self, values: Mapping[str, Any]) -> Float[Array, "specimens components"]:
-        """Cloud of simulated or measured values.
+        """Points of values by key, (M, *event) with the event shapes of the data: (M, p), dimensionless.
 
-        Args:
-            values: key -> values, shape (M, *event) with the event shape of the data.
-
-        Returns:
-            Points, shape (M, p), dimensionless. Differentiable; NaN where a value is NaN.
+        Differentiable; NaN where a value is NaN.
         """
         parts = [component_cloud(jnp.asarray(values[key]))[:, self._kept[key]] for key in self.keys]
         floating = [part.dtype for part in parts if jnp.issubdtype(part.dtype, jnp.floating)]
@@ -115,13 +108,12 @@ class CloudScale:
         """Refuse data that the model cannot make at all.
 
         Args:
-            event_shapes: key -> event shape of the site in the model (`Population.compared`).
-            effective: the keys of effective tensors (`Population.effective`).
+            event_shapes: key -> event shape of the site in the model.
+            effective: the keys of effective tensors.
             num_simulated: number of simulated specimens.
 
         Raises:
-            ValueError: if the shape of one specimen in the data is not that of the site, one specimen only is
-                simulated, or the data hold tensors that are not positive definite where the model makes effective ones.
+            ValueError: if shapes differ, one specimen is simulated only, or effective tensors are not positive.
         """
         for key, measured in self.event_shapes.items():
             expected = tuple(event_shapes[key])

@@ -1,6 +1,5 @@
 """VTK image data (.vti), through the readers and writers of VTK."""
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ def read_vti(path: Path, dataset: str | None) -> Stored:
     if not reader.CanReadFile(str(path)):
         raise ValueError(f"{path} is no VTK image data; a .vti file is XML of the type ImageData.")
     reader.SetFileName(str(path))
-    with _collect_errors(reader) as errors:
-        reader.Update()
+    errors = _note_errors(reader)
+    reader.Update()
     if errors or reader.GetErrorCode():
         raise ValueError(f"{path} cannot be read as VTK image data: {' '.join(errors) or 'see the messages of VTK'}.")
     image = reader.GetOutput()
@@ -65,9 +64,8 @@ def write_vti(path: Path, fields: dict[str, np.ndarray], grid: Grid) -> None:
     writer.SetFileName(str(path))
     writer.SetInputData(image)
     writer.SetHeaderTypeToUInt64()
-    with _collect_errors(writer) as errors:
-        written = writer.Write()
-    if not written:
+    errors = _note_errors(writer)
+    if not writer.Write():
         raise OSError(f"{path} cannot be written: {' '.join(errors) or 'see the messages of VTK'}.")
 
 
@@ -85,9 +83,8 @@ def _vtk():
     return io, model, convert
 
 
-@contextlib.contextmanager
-def _collect_errors(algorithm):
-    """Messages of a reader or writer, instead of on the standard error stream."""
+def _note_errors(algorithm):
+    """A list of the messages of a reader or writer, which go there instead of to the standard error stream."""
     from vtkmodules.util.misc import calldata_type
     from vtkmodules.util.vtkConstants import VTK_STRING
 
@@ -97,8 +94,5 @@ def _collect_errors(algorithm):
     def note(sender, event, message):
         messages.append(" ".join(str(message).split("\n")[1:]).strip() or str(message).strip())
 
-    observer = algorithm.AddObserver("ErrorEvent", note)
-    try:
-        yield messages
-    finally:
-        algorithm.RemoveObserver(observer)
+    algorithm.AddObserver("ErrorEvent", note)
+    return messages

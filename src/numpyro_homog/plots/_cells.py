@@ -32,10 +32,7 @@ def plot_field(
         labels: names of the phases for the legend, or none if empty; default: "phase 1", ...
         colorbar_label: what a scalar or tensor field is, with its unit.
         max_cells: of a larger batch only the first ones are drawn.
-        ax: Matplotlib axes to draw a single cell into; default: a new figure.
-
-    Returns:
-        The figure; with `ax`, the one that it belongs to.
+        ax: Matplotlib axes to draw a single cell into, whose figure is returned; default: a new figure.
 
     Raises:
         ValueError: if the shape is none of these, a value is not finite, or `lengths` or `labels` do not fit; if

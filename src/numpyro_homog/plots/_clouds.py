@@ -27,10 +27,7 @@ def plot_cloud(
         unit: unit of the components, for example "W/(m K)".
         labels: names of the two clouds.
         max_points: of a larger cloud the scatter shows evenly spaced members; the histograms count all.
-        fig: Matplotlib figure or subfigure to draw into; default: a new figure.
-
-    Returns:
-        The figure.
+        fig: Matplotlib figure or subfigure to draw into; default: a new figure. The whole figure is returned.
 
     Raises:
         ValueError: if the tensors are not as described or not finite, or a cloud has fewer than 2.

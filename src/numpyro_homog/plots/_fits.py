@@ -15,10 +15,7 @@ def plot_convergence(fit: Any, *, ylabel: str = "loss", ax: Any = None) -> Figur
             that ended early is padded with NaN. The table of `basins` of a result is printed below the curves (not
             with `ax`), and the best start is the first of its first basin; else the one that ends with the least loss.
         ylabel: label of the axis of the losses; it is logarithmic if all losses are positive.
-        ax: Matplotlib axes to draw into; default: a new figure.
-
-    Returns:
-        The figure; with `ax`, the one that it belongs to.
+        ax: Matplotlib axes to draw into, whose figure is returned; default: a new figure.
 
     Raises:
         ValueError: if the losses are not of this shape, or no start has a finite one.
@@ -77,10 +74,7 @@ def plot_identifiability(
         num_data: least and greatest number of measured specimens.
         num_simulated: number of simulated specimens; default: so many that their noise does not count.
         target: relative error that is marked, with the number of specimens for it, 0.05 for 5 %.
-        ax: Matplotlib axes to draw into; default: a new figure.
-
-    Returns:
-        The figure; with `ax`, the one that it belongs to.
+        ax: Matplotlib axes to draw into, whose figure is returned; default: a new figure.
 
     Raises:
         ValueError: if the range is not increasing and positive, or `target` is not positive.

@@ -36,9 +36,6 @@ def plot_image(
         position: where the slices of a three-dimensional image are, as a fraction of the lengths, in [0, 1].
         origin: "upper" turns the second axis down, as it runs in pictures that were loaded with axes="yx".
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: if the shape does not fit, there are too few or too many `labels`, or `position` is not in [0, 1].
 

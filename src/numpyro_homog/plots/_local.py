@@ -40,9 +40,6 @@ def plot_local_fields(
         position: where the plane is, as a fraction of the length, in [0, 1].
         origin: "upper" turns the second axis down, as it runs in pictures that were loaded with axes="yx".
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: if the cell is one-dimensional, on a mesh or its unknown a vector; if `field` has batch axes or does
             not fit; if the solution is not finite; if `normal` or `position` is out of range.
@@ -56,8 +53,8 @@ def plot_local_fields(
             "plot_local_fields draws a potential on a grid in two or three dimensions; draw an elastic cell by"
             " plot_stresses, and components of other fields by plot_field, plot_image or plot_mesh."
         )
-    _, flux = fields_of_one_cell("plot_local_fields", cell, field, solution, grid.ndim + 1)
     plane = Plane(grid, normal, position, length_unit)
+    _, flux = fields_of_one_cell("plot_local_fields", cell, field, solution, grid.ndim + 1)
     nodes = [plane.cut_nodes(part) for part in np.asarray(solution.corrector)]
     fluxes = [plane.cut(-part) for part in flux]
     magnitudes = [np.linalg.norm(drawn, axis=-1) for drawn in fluxes]

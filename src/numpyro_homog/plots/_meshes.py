@@ -29,10 +29,7 @@ def plot_mesh(
         labels: names of the phases for the legend, or none if empty; default: `mesh.tags`, or "phase 1", ...
         colorbar_label: what the values are, with their unit.
         edges: draw the edges of the elements.
-        ax: Matplotlib axes to draw into; default: a new figure.
-
-    Returns:
-        The figure; with `ax`, the one that it belongs to.
+        ax: Matplotlib axes to draw into, whose figure is returned; default: a new figure.
 
     Raises:
         ValueError: if the mesh is not two-dimensional, if `values` has another shape or is not finite, or if `labels`

@@ -40,9 +40,6 @@ def plot_stresses(
         position: where the plane is, as a fraction of the length, in [0, 1].
         origin: "upper" turns the second axis down, as it runs in pictures that were loaded with axes="yx".
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: if the cell is one-dimensional, on a mesh or not elastic; if `strain` is no symmetric matrix of its
             dimension; if `field` has batch axes or the solution is not finite.
