@@ -22,7 +22,7 @@ import numpyro_homog as nh
 from benchmarks.bench_estimate import open_store, put_row
 from benchmarks.estimate_models import DELAYS, KAPPA, make_model
 from benchmarks.store import Store, new_parser
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 SIZES = {
     False: {"num_data": 1000, "num_simulated": 4000, "num_pilot": 20_000, "n": 16, "starts": 3, "ridge": 1e-3},
@@ -71,7 +71,7 @@ def row_of(fit, truth) -> dict:
 
 def run(store: Store, part: str, sizes: dict, count: int) -> None:
     model, truth, ways = cases(sizes)[part]
-    simulate = jax.jit(lambda key: Population(model, ["K_eff"], (sizes["num_data"],)).simulate(truth, key))
+    simulate = jax.jit(lambda key: Simulator(model, ["K_eff"], (sizes["num_data"],)).simulate(truth, key))
     estimator = None
     for index in range(count):
         if store.has(part, index):

@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 
 import numpyro_homog as nh
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 KAPPA_PRIOR = dist.TransformedDistribution(
     dist.Normal(0.5, 1.0).expand([2]).to_event(1), [OrderedTransform(), ExpTransform()]
@@ -43,7 +43,7 @@ def noisy_boards(num_specimens):
 
 def measured(model, truth, num_specimens, seed=123):
     """Data {"K_eff": ...} that the model simulates at `truth`."""
-    population = Population(model, ["K_eff"], (num_specimens,))
+    population = Simulator(model, ["K_eff"], (num_specimens,))
     return jax.jit(lambda key: population.simulate(truth, key))(jax.random.key(seed))
 
 

@@ -27,6 +27,9 @@ LEVELS = {
     "_platform": 0,
     "_pickling": 0,
     "_tracing": 0,
+    "_store": 0,
+    "_table": 0,
+    "_programs": 1,
     "tensors": 1,
     "grids": 1,
     "meshes": 1,
@@ -41,6 +44,7 @@ LEVELS = {
     "primitives": 4,
     "population": 4,  # simulated specimens of a model; handlers and infer share it
     "handlers": 5,
+    "optimise": 5,
     "infer": 6,
     "images": 7,
     "io": 7,

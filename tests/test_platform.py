@@ -11,7 +11,7 @@ from toy_models import checkerboards
 
 import numpyro_homog as nh
 from numpyro_homog._platform import map_in_threads, num_workers, voxels_per_chunk
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 
 def loops(batch):
@@ -38,9 +38,9 @@ def test_an_accelerator_finds_the_same_tensors():
 
 
 def test_an_accelerator_is_given_all_specimens_at_once():
-    on_cores = Population(checkerboards, ["K_eff"], (100_000,)).chunk_size
+    on_cores = Simulator(checkerboards, ["K_eff"], (100_000,)).chunk_size
     with mock.patch("jax.default_backend", return_value="gpu"):
-        population = Population(checkerboards, ["K_eff"], (100_000,))
+        population = Simulator(checkerboards, ["K_eff"], (100_000,))
     assert on_cores < 5000 < population.chunk_size == 100_000
 
 

@@ -12,7 +12,7 @@ from numpyro.infer.reparam import LocScaleReparam, TransformReparam
 from toy_models import CELL, TRUTH, Answer, CountingCell, RaisingCell, checkerboards
 
 import numpyro_homog as nh
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 pytestmark = pytest.mark.numpyro_layer
 
@@ -38,7 +38,7 @@ def rich(num_specimens, temperature=None):
 
 @pytest.mark.x32
 def test_the_sites_are_sorted():
-    population = Population(rich, ["K_eff", "measured"], (1000,))
+    population = Simulator(rich, ["K_eff", "measured"], (1000,))
     assert population.plate == "specimens"
     assert population.num_specimens == 1000
     assert {k: v.shape for k, v in population.parameters.items()} == {
@@ -49,12 +49,12 @@ def test_the_sites_are_sorted():
     }
     assert population.simulated == ("shares", "label", "measured")
     assert population.compared == {"K_eff": (1, 1), "measured": (1,)}
-    assert population.parameter_labels()[:4] == ["kappa[0]", "kappa[1]", "kappa[2]", "upper"]
+    assert population.parameters.labels[:4] == ["kappa[0]", "kappa[1]", "kappa[2]", "upper"]
 
 
 def test_a_parameter_behind_a_discrete_draw_is_reported():
-    assert Population(rich, ["K_eff"], (10,)).non_reparametrized == {"label": ("weights",)}
-    assert Population(checkerboards, ["K_eff"], (10,)).non_reparametrized == {}
+    assert Simulator(rich, ["K_eff"], (10,)).non_reparametrized == {"label": ("weights",)}
+    assert Simulator(checkerboards, ["K_eff"], (10,)).non_reparametrized == {}
 
 
 def test_delays_of_sharp_cells_are_reported():
@@ -64,7 +64,7 @@ def test_delays_of_sharp_cells_are_reported():
             law = nh.LaguerreTessellation(nh.Grid((4, 4)), jnp.stack([0.0, delay]), sharp=True)
             numpyro.deterministic("x", numpyro.sample("phases", law).mean((-3, -2)))
 
-    assert Population(model, ["x"]).non_reparametrized == {"phases": ("delay",)}
+    assert Simulator(model, ["x"]).non_reparametrized == {"phases": ("delay",)}
 
 
 def test_a_discrete_draw_without_parameters_is_not_reported():
@@ -74,16 +74,16 @@ def test_a_discrete_draw_without_parameters_is_not_reported():
             label = numpyro.sample("label", dist.Bernoulli(0.5))
             numpyro.deterministic("x", mu * label)
 
-    assert Population(model, ["x"]).non_reparametrized == {}
+    assert Simulator(model, ["x"]).non_reparametrized == {}
 
 
 @pytest.mark.slow
 def test_constraints_go_back_and_forth():
-    population = Population(rich, ["K_eff"], (10,))
-    params = jax.jit(population.prior_sample)(KEY)
-    vector = jax.jit(population.to_vector)(params)
+    population = Simulator(rich, ["K_eff"], (10,))
+    params = jax.jit(population.parameters.sample)(KEY)
+    vector = jax.jit(population.parameters.to_vector)(params)
     assert vector.shape == (3 + 1 + 2 + 1,)  # the simplex loses one
-    from_vector = jax.jit(population.from_vector)
+    from_vector = jax.jit(population.parameters.from_vector)
     for name, value in from_vector(vector).items():
         np.testing.assert_allclose(value, params[name], rtol=1e-5)
     moved = from_vector(vector + 3)
@@ -91,9 +91,9 @@ def test_constraints_go_back_and_forth():
 
 
 def test_prior_samples_vary_with_the_key_and_solve_nothing():
-    population = Population(lambda n: checkerboards(n, RaisingCellThatTellsItsShape()), ["K_eff"], (10,))
+    population = Simulator(lambda n: checkerboards(n, RaisingCellThatTellsItsShape()), ["K_eff"], (10,))
     keys = jax.random.split(KEY, 500)
-    draws = jax.vmap(population.prior_sample)(keys)
+    draws = jax.vmap(population.parameters.sample)(keys)
     assert draws["mu"].shape == (500,)
     assert abs(jnp.std(draws["mu"]) - 1) < 4 / np.sqrt(2 * 500)
 
@@ -107,7 +107,7 @@ class RaisingCellThatTellsItsShape(RaisingCell):
 
 
 def test_construction_computes_nothing_even_for_a_huge_population():
-    population = Population(lambda n: checkerboards(n, RaisingCellThatTellsItsShape()), ["K_eff"], (10**9,))
+    population = Simulator(lambda n: checkerboards(n, RaisingCellThatTellsItsShape()), ["K_eff"], (10**9,))
     assert population.num_specimens == 10**9
     assert population.chunk_size <= 4096
 
@@ -119,9 +119,9 @@ def test_plate_overrides_the_innermost_plate():
             x = numpyro.sample("x", dist.Normal(mu, 1.0))
             numpyro.deterministic("K_eff", x[..., None, None] * jnp.eye(2))
 
-    inner = Population(model, ["K_eff"])
+    inner = Simulator(model, ["K_eff"])
     assert (inner.plate, inner.compared["K_eff"]) == ("positions", (6, 2, 2))
-    outer = Population(model, ["K_eff"], plate="specimens")
+    outer = Simulator(model, ["K_eff"], plate="specimens")
     assert (outer.plate, outer.compared["K_eff"]) == ("specimens", (4, 2, 2))
     assert outer.simulate({"mu": 0.0}, KEY)["K_eff"].shape == (6, 4, 2, 2)
     assert inner.simulate({"mu": 0.0}, KEY)["K_eff"].shape == (4, 6, 2, 2)
@@ -137,7 +137,7 @@ def test_the_default_chunk_follows_the_size_of_the_fields():
 
     for size in (16, 32):
         bytes_per_specimen = (1 + size * size) * jnp.zeros(()).dtype.itemsize
-        population = Population(model, ["K_eff"], (10_000, size))
+        population = Simulator(model, ["K_eff"], (10_000, size))
         assert 0.5 * 2**19 < population.chunk_size * bytes_per_specimen <= 2**19
 
 
@@ -195,11 +195,11 @@ def not_indexed():
 )
 def test_wrong_models_are_refused(model, keys, options, message):
     with pytest.raises(ValueError, match=message):
-        Population(model, keys, **options)
+        Simulator(model, keys, **options)
 
 
 def test_wrong_parameters_are_refused():
-    population = Population(checkerboards, ["K_eff"], (5,))
+    population = Simulator(checkerboards, ["K_eff"], (5,))
     with pytest.raises(ValueError, match=r"missing: \['sigma'\]"):
         population.simulate({"mu": 0.0}, KEY)
     with pytest.raises(ValueError, match=r"'mu' has shape \(\) in the model; got a value of shape \(2,\)"):
@@ -215,15 +215,15 @@ def test_wrong_parameters_are_refused():
 @pytest.mark.x32
 @pytest.mark.parametrize("chunk_size", [1, 7, 20])
 def test_simulation_fills_the_plate(chunk_size):
-    population = Population(rich, ["K_eff", "measured"], (20,), chunk_size=chunk_size)
-    values = jax.jit(population.simulate)(population.prior_sample(KEY), KEY)
+    population = Simulator(rich, ["K_eff", "measured"], (20,), chunk_size=chunk_size)
+    values = jax.jit(population.simulate)(population.parameters.sample(KEY), KEY)
     assert values["K_eff"].shape == (20, 1, 1)
     assert values["measured"].shape == (20, 1)
     assert len(np.unique(values["K_eff"])) == 20  # neither padding nor chunks repeat a specimen
 
 
 def test_simulation_follows_the_models_law():
-    population = Population(checkerboards, ["K_eff"], (4000,), chunk_size=500)
+    population = Simulator(checkerboards, ["K_eff"], (4000,), chunk_size=500)
     simulated = population.simulate(TRUTH, KEY)["K_eff"]
     plain = handlers.seed(handlers.substitute(checkerboards, data=TRUTH), jax.random.key(8))(4000)
     for component in (0, 1):
@@ -236,19 +236,19 @@ def test_simulation_follows_the_models_law():
 @pytest.mark.slow
 def test_a_smaller_population_is_the_beginning_of_a_larger_one():
     def of(num):
-        return Population(checkerboards, ["K_eff"], (num,), chunk_size=8).simulate(TRUTH, KEY)["K_eff"]
+        return Simulator(checkerboards, ["K_eff"], (num,), chunk_size=8).simulate(TRUTH, KEY)["K_eff"]
 
     large = of(50)
     np.testing.assert_array_equal(of(21), large[:21])
-    resized = Population(checkerboards, ["K_eff"], (50,), chunk_size=8).resize(13)
+    resized = Simulator(checkerboards, ["K_eff"], (50,), chunk_size=8).resize(13)
     assert resized.num_specimens == 13
     np.testing.assert_array_equal(resized.simulate(TRUTH, KEY)["K_eff"], large[:13])
-    grown = Population(checkerboards, ["K_eff"], (5,), chunk_size=8).resize(50)
+    grown = Simulator(checkerboards, ["K_eff"], (5,), chunk_size=8).resize(50)
     np.testing.assert_array_equal(grown.simulate(TRUTH, KEY)["K_eff"], large)
 
 
 def test_noise_is_common_to_all_parameters_and_differs_between_keys():
-    population = Population(checkerboards, ["K_eff"], (10,))
+    population = Simulator(checkerboards, ["K_eff"], (10,))
     a = population.simulate({"mu": 0.0, "sigma": 0.5}, KEY)["K_eff"]
     b = population.simulate({"mu": 1.0, "sigma": 0.5}, KEY)["K_eff"]
     np.testing.assert_allclose(b, a * jnp.e, rtol=1e-5)  # the tensor scales with the conductivities
@@ -258,22 +258,22 @@ def test_noise_is_common_to_all_parameters_and_differs_between_keys():
 @pytest.mark.slow
 def test_per_specimen_data_follow_the_chunks():
     temperature = jnp.arange(1.0, 24.0)
-    population = Population(rich, ["K_eff"], (23, temperature), chunk_size=5)
-    params = population.prior_sample(KEY)
-    plain = Population(rich, ["K_eff"], (23,), chunk_size=5).simulate(params, KEY)["K_eff"]
+    population = Simulator(rich, ["K_eff"], (23, temperature), chunk_size=5)
+    params = population.parameters.sample(KEY)
+    plain = Simulator(rich, ["K_eff"], (23,), chunk_size=5).simulate(params, KEY)["K_eff"]
     heated = population.simulate(params, KEY)["K_eff"]
     np.testing.assert_allclose(heated, temperature[:, None, None] * plain, rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_derivatives_agree_with_each_other_and_with_differences(x64):
-    population = Population(checkerboards, ["K_eff"], (15,), chunk_size=4)
+    population = Simulator(checkerboards, ["K_eff"], (15,), chunk_size=4)
 
     @jax.jit
     def mean(vector):
-        return jnp.mean(population.simulate(population.from_vector(vector), KEY)["K_eff"][:, 0, 0] ** 2)
+        return jnp.mean(population.simulate(population.parameters.from_vector(vector), KEY)["K_eff"][:, 0, 0] ** 2)
 
-    x = jax.jit(population.to_vector)(TRUTH)
+    x = jax.jit(population.parameters.to_vector)(TRUTH)
     gradient = jax.jit(jax.grad(mean))
     forward, reverse = jax.jit(jax.jacfwd(mean))(x), gradient(x)
     np.testing.assert_allclose(forward, reverse, rtol=1e-5)
@@ -286,12 +286,12 @@ def test_derivatives_agree_with_each_other_and_with_differences(x64):
 @pytest.mark.slow
 @pytest.mark.x64_only
 def test_second_derivatives_agree_with_differences():
-    population = Population(checkerboards, ["K_eff"], (15,), chunk_size=4)
+    population = Simulator(checkerboards, ["K_eff"], (15,), chunk_size=4)
 
     def mean(vector):
-        return jnp.mean(population.simulate(population.from_vector(vector), KEY)["K_eff"][:, 0, 0] ** 2)
+        return jnp.mean(population.simulate(population.parameters.from_vector(vector), KEY)["K_eff"][:, 0, 0] ** 2)
 
-    x = jax.jit(population.to_vector)(TRUTH)
+    x = jax.jit(population.parameters.to_vector)(TRUTH)
     hessian, gradient = jax.jit(jax.hessian(mean))(x), jax.jit(jax.grad(mean))
     for i, direction in enumerate(jnp.eye(x.size)):
         difference = (gradient(x + 1e-5 * direction) - gradient(x - 1e-5 * direction)) / 2e-5
@@ -300,7 +300,7 @@ def test_second_derivatives_agree_with_differences():
 
 def test_tangents_repeat_no_solve():
     counts = []
-    population = Population(lambda: checkerboards(20, CountingCell(counts)), ["K_eff"], chunk_size=5)
+    population = Simulator(lambda: checkerboards(20, CountingCell(counts)), ["K_eff"], chunk_size=5)
     params = {name: jnp.asarray(value) for name, value in TRUTH.items()}
     for transform in (lambda f: f, jax.jacfwd, lambda f: jax.grad(lambda p: jnp.sum(f(p)))):
         evaluate = jax.jit(transform(lambda p: population.simulate(p, KEY)["K_eff"]))
@@ -317,7 +317,7 @@ def test_peak_memory_does_not_grow_with_the_population():
             nh.homogenize("K_eff", CELL, jnp.exp(cells.reshape(-1, 4, 1024).mean(-1)))
 
     def temporary_bytes(num_specimens):
-        population = Population(model, ["K_eff"], (num_specimens,), chunk_size=100)
+        population = Simulator(model, ["K_eff"], (num_specimens,), chunk_size=100)
         gradient = jax.jit(jax.value_and_grad(lambda p: jnp.mean(population.simulate(p, KEY)["K_eff"])))
         return gradient.lower({"mu": jnp.asarray(0.0)}).compile().memory_analysis().temp_size_in_bytes
 
@@ -335,7 +335,7 @@ def test_a_failed_member_is_nan_with_zero_derivative_unless_asked_to_raise():
             s = jnp.where(index == 2, -1.0, 1.0)[:, None] * jnp.exp(shift) * jnp.ones(4)
             nh.homogenize("K_eff", CELL, s)
 
-    population = Population(model, ["K_eff"], chunk_size=4)
+    population = Simulator(model, ["K_eff"], chunk_size=4)
     values = population.simulate({"shift": 0.0}, KEY)["K_eff"]
     assert jnp.isnan(values[2]).all()
     assert jnp.isfinite(jnp.delete(values, 2, axis=0)).all()
@@ -365,34 +365,34 @@ class Witness(Answer):
 def test_outer_handlers_answer_the_cells_and_see_nothing_else():
     witness = Witness()
     with witness, handlers.trace() as trace:
-        population = Population(lambda: checkerboards(12, RaisingCell()), ["K_eff"], chunk_size=5)
+        population = Simulator(lambda: checkerboards(12, RaisingCell()), ["K_eff"], chunk_size=5)
         values = jax.jit(population.simulate)(TRUTH, KEY)
-        population.prior_sample(KEY)
+        population.parameters.sample(KEY)
     assert witness.types == {"homogenize"}
     assert not trace
-    reference = Population(checkerboards, ["K_eff"], (12,), chunk_size=5).simulate(TRUTH, KEY)
+    reference = Simulator(checkerboards, ["K_eff"], (12,), chunk_size=5).simulate(TRUTH, KEY)
     np.testing.assert_allclose(values["K_eff"], reference["K_eff"], rtol=1e-6)
 
 
 def test_an_inner_emulator_answers_too():
     model = Answer(lambda: checkerboards(12, RaisingCell()))
-    population = Population(model, ["K_eff"], chunk_size=5)
+    population = Simulator(model, ["K_eff"], chunk_size=5)
     assert population.simulate(TRUTH, KEY)["K_eff"].shape == (12, 2, 2)
 
 
 def test_reparametrized_models_run():
     config = {"z": LocScaleReparam(0), "kappa": TransformReparam()}
-    population = Population(handlers.reparam(rich, config={"kappa": TransformReparam()}), ["K_eff"], (5,))
+    population = Simulator(handlers.reparam(rich, config={"kappa": TransformReparam()}), ["K_eff"], (5,))
     assert "kappa_base" in population.parameters
-    population = Population(handlers.reparam(checkerboards, config=config), ["K_eff"], (5,))
+    population = Simulator(handlers.reparam(checkerboards, config=config), ["K_eff"], (5,))
     assert population.simulated == ("z_decentered",)
     assert population.simulate(TRUTH, KEY)["K_eff"].shape == (5, 2, 2)
 
 
 def test_scoped_models_run():
-    population = Population(handlers.scope(checkerboards, prefix="steel"), ["steel/K_eff"], (5,))
+    population = Simulator(handlers.scope(checkerboards, prefix="steel"), ["steel/K_eff"], (5,))
     assert population.plate == "steel/specimens"
-    assert sorted(population.prior_sample(KEY)) == ["steel/mu", "steel/sigma"]
+    assert sorted(population.parameters.sample(KEY)) == ["steel/mu", "steel/sigma"]
 
 
 @pytest.mark.slow
@@ -407,11 +407,11 @@ def test_a_scan_over_parameters_runs():
             z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
             nh.homogenize("K_eff", CELL, jnp.exp(levels + 0.1 * z))
 
-    population = Population(model, ["K_eff"], (7,), chunk_size=3)
+    population = Simulator(model, ["K_eff"], (7,), chunk_size=3)
     assert population.parameters["level"].shape == (4,)
-    params = population.prior_sample(KEY)
+    params = population.parameters.sample(KEY)
     np.testing.assert_allclose(
-        population.from_vector(population.to_vector(params))["level"], params["level"], rtol=1e-6
+        population.parameters.from_vector(population.parameters.to_vector(params))["level"], params["level"], rtol=1e-6
     )
     gradient = jax.grad(lambda p: jnp.sum(population.simulate(p, KEY)["K_eff"]))(params)
     assert jnp.all(gradient["level"] != 0)
@@ -429,12 +429,12 @@ def test_a_plate_inside_a_scan_runs():
 
         scan(step, 0.0, None, length=3)
 
-    population = Population(model, ["K_eff"], (7,), chunk_size=4)
+    population = Simulator(model, ["K_eff"], (7,), chunk_size=4)
     assert population.compared == {"K_eff": (3, 2, 2)}
     values = population.simulate({"mu": 0.0}, KEY)["K_eff"]
     assert values.shape == (7, 3, 2, 2)
     np.testing.assert_allclose(jnp.log(values[:, 2, 0, 0] / values[:, 0, 0, 0]), 2, atol=0.5)
-    assert set(population.prior_sample(KEY)) == {"mu"}
+    assert set(population.parameters.sample(KEY)) == {"mu"}
 
 
 def test_random_realisations_are_simulated():
@@ -448,10 +448,10 @@ def test_random_realisations_are_simulated():
             level = numpyro.sample("level", dist.Normal(mu, 0.1))
             nh.homogenize("K_eff", CELL, field_fn, inputs=(level,), num_realizations=5)
 
-    population = Population(model, ["K_eff"], (11,), chunk_size=4)
+    population = Simulator(model, ["K_eff"], (11,), chunk_size=4)
     values = population.simulate({"mu": 0.0}, KEY)["K_eff"]
     assert len(np.unique(values[:, 0, 0])) == 11
-    assert set(population.prior_sample(KEY)) == {"mu"}
+    assert set(population.parameters.sample(KEY)) == {"mu"}
 
 
 @pytest.mark.slow
@@ -465,7 +465,7 @@ def test_everything_may_be_traced_and_differentiated():
                 z = numpyro.sample("z", dist.Normal(0.0, 1.0))
                 numpyro.deterministic("x", (mu + which[index] + 0 * z) * offset)
 
-        population = Population(model, ["x"], chunk_size=4)
+        population = Simulator(model, ["x"], chunk_size=4)
         return jnp.mean(population.simulate({"mu": mu}, rng_key)["x"])
 
     arguments = (jnp.asarray(2.0), jnp.asarray(3.0), jnp.arange(6), KEY)

@@ -11,7 +11,7 @@ from numpyro.contrib.control_flow import scan
 from score_models import LAYERED_TRUTH, MIXTURE_TRUTH, layered, mixtures, polycrystals
 
 import numpyro_homog as nh
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 pytestmark = pytest.mark.numpyro_layer
 
@@ -66,7 +66,7 @@ def both_ways():
 )
 def test_a_score_is_used_where_the_path_is_broken_and_nowhere_else(model, score, scored, ways):
     key = "y" if "y" in _sites(model) else "K_eff"
-    population = Population(model, [key], score=score)
+    population = Simulator(model, [key], score=score)
     assert population.scored == scored
     assert population.derivatives == ways
     assert population.without_derivative == {}
@@ -83,7 +83,7 @@ def test_a_draw_that_does_not_reach_the_compared_site_needs_no_score():
             numpyro.sample("label", dist.Bernoulli(logits=mu))
             numpyro.sample("y", dist.Normal(mu, 1.0))
 
-    population = Population(model, ["y"])
+    population = Simulator(model, ["y"])
     assert population.scored == population.without_derivative == {}
     assert population.non_reparametrized == {"label": ("mu",)}
 
@@ -98,7 +98,7 @@ def test_a_second_discrete_draw_is_scored_by_itself():
             second = numpyro.sample("second", dist.Bernoulli(0.2 + 0.5 * first))
             numpyro.sample("y", dist.Normal(second, 1.0))
 
-    assert Population(model, ["y"]).scored == {"first": ("p",)}
+    assert Simulator(model, ["y"]).scored == {"first": ("p",)}
 
 
 def uniform_fractions(alpha):
@@ -123,7 +123,7 @@ def by_itself(alpha):
 
 @pytest.mark.parametrize("draw", [by_itself, uniform_fractions, masked_fractions, squeezed_uniform])
 def test_what_has_neither_path_nor_score_is_reported(draw):
-    population = Population(of_fractions(draw), ["y"])
+    population = Simulator(of_fractions(draw), ["y"])
     assert population.without_derivative == {"phases": ("alpha",)}
 
 
@@ -133,7 +133,7 @@ def test_what_has_neither_path_nor_score_is_reported(draw):
 )
 def test_sites_that_cannot_be_scored_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
-        Population(lambda: polycrystals(4), ["K_eff"], score=[name])
+        Simulator(lambda: polycrystals(4), ["K_eff"], score=[name])
 
 
 # --- the simulation ---
@@ -142,11 +142,11 @@ def test_sites_that_cannot_be_scored_are_refused(name, message):
 @pytest.mark.slow
 def test_held_sites_have_the_values_of_another_point_and_the_ratio_of_their_densities():
     """The rest has the values of its own point: kappa acts, alpha does not."""
-    population = Population(layered, ["K_eff"], (7,), chunk_size=4, score=("phi",))
+    population = Simulator(layered, ["K_eff"], (7,), chunk_size=4, score=("phi",))
     held_at = {"alpha": jnp.array([0.8, 0.4, 0.3]), "kappa": jnp.array([1.5, 3.0, 8.0])}
     values, change = population.simulate_chunk_scored(LAYERED_TRUTH, KEY, 1, held_at=held_at)
-    expected = population.simulate_chunk({"alpha": held_at["alpha"], "kappa": LAYERED_TRUTH["kappa"]}, KEY, 1)
-    np.testing.assert_array_equal(values["K_eff"], expected["K_eff"])
+    there = {"alpha": held_at["alpha"], "kappa": LAYERED_TRUTH["kappa"]}
+    np.testing.assert_array_equal(values["K_eff"], population.resize(8).simulate(there, KEY)["K_eff"][4:])
     model = handlers.substitute(handlers.seed(layered, jax.random.fold_in(KEY, 1)), data=held_at)
     phi = handlers.trace(model).get_trace(4)["phi"]["value"]
     densities = [dist.Dirichlet(point["alpha"]).log_prob(phi) for point in (LAYERED_TRUTH, held_at)]
@@ -159,15 +159,15 @@ def test_without_another_point_the_values_are_those_of_the_plain_simulation(mode
     """Also those of sites that are drawn after a held one: the mixture draws its label first."""
     params = LAYERED_TRUTH if model is layered else MIXTURE_TRUTH
     key = "K_eff" if model is layered else "y"
-    population = Population(model, [key], (7,), chunk_size=4, score=score)
+    population = Simulator(model, [key], (7,), chunk_size=4, score=score)
     values, change = population.simulate_chunk_scored(params, KEY, 1)
-    np.testing.assert_array_equal(values[key], population.simulate_chunk(params, KEY, 1)[key])
+    np.testing.assert_array_equal(values[key], population.resize(8).simulate(params, KEY)[key][4:])
     np.testing.assert_array_equal(change, 0)
 
 
 @pytest.mark.slow
 def test_parameters_of_a_scored_site_have_no_path_and_the_others_do():
-    population = Population(layered, ["K_eff"], (4,), score=("phi",))
+    population = Simulator(layered, ["K_eff"], (4,), score=("phi",))
 
     def simulate(params):
         return population.simulate_chunk_scored(params, KEY, 0)
@@ -195,7 +195,7 @@ def test_a_site_in_an_inner_plate_and_one_in_a_scan_count_with_all_their_members
                 parts = numpyro.sample("parts_of_it", dist.Bernoulli(p))
             numpyro.deterministic("y", parts.sum(0))
 
-    population = Population(model, ["y"], (5,), plate="specimens", score=("steps",))
+    population = Simulator(model, ["y"], (5,), plate="specimens", score=("steps",))
     assert population.scored == {"steps": ("p",), "parts_of_it": ("p",)}
     _, slope = jax.jacfwd(lambda p: population.simulate_chunk_scored({"p": p}, KEY, 0))(jnp.array(0.4))
     # Each of the five draws of a specimen adds 1 / p or -1 / (1 - p).

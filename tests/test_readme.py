@@ -16,7 +16,7 @@ from numpyro.infer.autoguide import AutoMultivariateNormal
 from numpyro.infer.util import initialize_model
 
 import numpyro_homog as nh
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.numpyro_layer]
@@ -58,7 +58,7 @@ def laminates(num_specimens):
 def test_the_page_on_posteriors():
     """NUTS, a guide, and two samplers of BlackJAX draw from the same posterior: means within half a deviation."""
     truth = {"delay": jnp.array([0.2, -0.2]), "kappa": jnp.array([1.0, 4.0, 12.0])}
-    population = Population(laminates, ["K_eff"], (400,))
+    population = Simulator(laminates, ["K_eff"], (400,))
     names = {"model": laminates, "data": {"K_eff": population.simulate(truth, jax.random.key(9))["K_eff"]}}
     names |= {"jax": jax, "jnp": jnp, "nh": nh, "MCMC": MCMC, "NUTS": NUTS, "SVI": SVI, "Predictive": Predictive}
     names |= {"AutoMultivariateNormal": AutoMultivariateNormal, "Adam": numpyro.optim.Adam, "Trace_ELBO": Trace_ELBO}

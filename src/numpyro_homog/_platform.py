@@ -3,9 +3,10 @@
 import concurrent.futures
 import functools
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 import jax
+import numpy as np
 
 _LAPACK_CALL = 'custom_call_target="lapack_'
 
@@ -46,6 +47,28 @@ def map_in_threads(name: str, fn: Callable, items: Iterable, num_threads: int) -
         yield from results
     finally:
         results.close()
+
+
+def map_everywhere(name: str, fn: Callable, items: Sequence, num_threads: int) -> list:
+    """As `map_in_threads`, shared out to all processes that `jax.distributed` has joined; all get the whole list.
+
+    Args:
+        name: of the threads.
+        fn: function to pytrees of NumPy arrays, of one shape and dtype for all items.
+        items: the same in all processes.
+        num_threads: in each process.
+    """
+    num_processes = jax.process_count()
+    # Padded with the last item, so that all processes have equally many.
+    num_rounds = -(-len(items) // num_processes)
+    mine = [items[min(i * num_processes + jax.process_index(), len(items) - 1)] for i in range(num_rounds)]
+    found = list(map_in_threads(name, fn, mine, num_threads))
+    if num_processes == 1:
+        return found
+    from jax.experimental.multihost_utils import process_allgather
+
+    stacked = process_allgather(jax.tree.map(lambda *arrays: np.stack(arrays), *found))
+    return [jax.tree.map(lambda x: x[i % num_processes, i // num_processes], stacked) for i in range(len(items))]  # noqa: B023
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from numpyro.infer.reparam import TransformReparam
 
 import numpyro_homog as nh
 from numpyro_homog.distributions import Pushforward
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(0)
 CENTRE = dist.Uniform(0.0, 1.0).expand([2]).to_event(1)
@@ -86,7 +86,7 @@ def test_a_transform_without_inverse_shape_is_told_what_is_missing():
 
     message = r"'phases' has shape \(5, 8, 8, 8, 8, 2\), .* announces \(5, 8, 8, 2\).* `inverse_shape`"
     with pytest.raises(ValueError, match=message):
-        Population(model, ("K_eff",), (5,), {})
+        Simulator(model, ("K_eff",), (5,), {})
 
 
 def test_what_is_made_of_discrete_noise_has_no_path():

@@ -17,7 +17,7 @@ from numpyro_homog.distributions import SquaredDistance, VoronoiPhases
 from numpyro_homog.distributions._fractions import voxel_fractions
 from numpyro_homog.distributions._voronoi import num_cells, voronoi_phases
 from numpyro_homog.distributions._voronoi_phases import labels, relaxed_labels
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 GRID = nh.Grid((8, 8))
 KEY = jax.random.key(0)
@@ -148,8 +148,8 @@ def test_reparametrization_is_told_truthfully():
 
 
 def test_populations_report_fractions_that_act_through_labels_only():
-    assert Population(model, ["means"], (4,)).non_reparametrized == {"phases": ("alpha",)}
-    assert Population(model, ["means"], (4,), {"temperature": 0.1}).non_reparametrized == {}
+    assert Simulator(model, ["means"], (4,)).non_reparametrized == {"phases": ("alpha",)}
+    assert Simulator(model, ["means"], (4,), {"temperature": 0.1}).non_reparametrized == {}
 
 
 def of_one_share(num_specimens):
@@ -163,7 +163,7 @@ def of_one_share(num_specimens):
 @pytest.mark.slow
 def test_estimators_refuse_and_handlers_warn():
     data = {"means": np.random.default_rng(0).dirichlet(np.ones(3), 20)}
-    assert Population(model, ["means"], (4,)).scored == {"shares": ("alpha",)}
+    assert Simulator(model, ["means"], (4,)).scored == {"shares": ("alpha",)}
     with pytest.raises(ValueError, match="'phases': \\['share'\\]"):
         nh.MinimumDistance(of_one_share, data, nh.SlicedWasserstein()).run(KEY, 4)
     posterior = nh.generalized_bayes(model, data, nh.SlicedWasserstein(), rng_key=KEY, loss_scale=1.0)

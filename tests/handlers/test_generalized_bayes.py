@@ -27,7 +27,7 @@ import numpyro_homog as nh
 from numpyro_homog import _compat
 from numpyro_homog.clouds import CloudScale
 from numpyro_homog.handlers import generalized_bayes
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(3)
 # K12 of these cells is zero: dropped with a warning, which is not what these tests are about.
@@ -59,7 +59,7 @@ def test_the_density_is_prior_times_exponential_of_the_divergence():
 
     scale = CloudScale({"K_eff": measured})
     same_key = jax.random.split(KEY, 3)[0]
-    cloud = scale.cloud(Population(checkerboards, ["K_eff"], (40,)).simulate(params, same_key))
+    cloud = scale.cloud(Simulator(checkerboards, ["K_eff"], (40,)).simulate(params, same_key))
     np.testing.assert_allclose(factor, -7.0 * energy_distance(cloud, scale.data_cloud(), rng_key=KEY), rtol=1e-5)
 
 

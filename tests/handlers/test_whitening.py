@@ -18,7 +18,7 @@ from toy_models import CountingCell, RaisingCell, checkerboards, energy_distance
 
 import numpyro_homog as nh
 from numpyro_homog.handlers import generalized_bayes
-from numpyro_homog.population import Population, Whitening
+from numpyro_homog.population import Simulator, Whitening
 
 KEY = jax.random.key(3)
 
@@ -68,7 +68,7 @@ def improper():
 
 def a_fit(model, seed=0, **changes):
     """Anything that could be a fit of the model: its numbers are random."""
-    population = Population(model, ["y"])
+    population = Simulator(model, ["y"])
     rng = np.random.default_rng(seed)
     num = sum(x.size for x in jax.tree.leaves(_unconstrained(population)))
     root = rng.normal(size=(num, num))
@@ -76,7 +76,7 @@ def a_fit(model, seed=0, **changes):
         "unconstrained": rng.normal(size=num),
         "curvature": root @ root.T,
         "prior": rng.normal(size=(100, num)),
-        "labels": tuple(population.parameter_labels()),
+        "labels": tuple(population.parameters.labels),
         "loss_scale": 3.0,
     }
     return SimpleNamespace(**facts | changes)
@@ -84,7 +84,7 @@ def a_fit(model, seed=0, **changes):
 
 def _unconstrained(population):
     values = {name: jnp.ones(x.shape, x.dtype) for name, x in population.parameters.items()}
-    return jax.eval_shape(lambda: population.unconstrain(values))
+    return jax.eval_shape(lambda: population.parameters.unconstrain(values))
 
 
 def posterior_of(model, fit, **options):
@@ -101,7 +101,7 @@ def test_the_density_is_that_of_the_posterior_without_a_fit(model, x64):
     """Beside NumPyro's own potential, with the Jacobian between its coordinates and ours by differentiation."""
     fit = a_fit(model)
     plain, white = posterior_of(model, None, loss_scale=3.0), posterior_of(model, fit)
-    names = Population(model, ["y"]).parameters
+    names = Simulator(model, ["y"]).parameters
 
     def coordinates(z):
         sites = handlers.trace(handlers.substitute(white, data={"whitened": z})).get_trace()
@@ -242,7 +242,7 @@ def test_a_scan_over_parameters_has_the_same_density():
         specimens(levels[-1])
 
     fit = a_fit(model)
-    population = Population(model, ["y"])
+    population = Simulator(model, ["y"])
     plain, white = posterior_of(model, None, loss_scale=3.0), posterior_of(model, fit)
 
     def difference(z):

@@ -104,7 +104,7 @@ def test_it_is_a_site_of_a_model():
             phases = numpyro.sample("phases", nh.LaguerreTessellation(cell.cell.grid, jnp.zeros(3)))
             nh.homogenize("K_eff", cell, (phases, kappa))
 
-    population = nh.population.Population(model, ["K_eff"], (5,))
+    population = nh.population.Simulator(model, ["K_eff"], (5,))
     assert population.derivatives == {"kappa": ("path",)}
     assert population.simulate({"kappa": KAPPA}, KEY)["K_eff"].shape == (5, 2, 2)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpyro_homog.infer._checkpoint import Checkpoint, fingerprint
+from numpyro_homog._store import digest
+from numpyro_homog.optimise import Checkpoint
 
 TESTS = Path(__file__).parents[1]
 
@@ -53,10 +54,10 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_fingerprints_tell_arrays_apart():
+def test_digests_tell_arrays_apart():
     a = np.arange(4.0)
-    assert fingerprint(a, "x") == fingerprint(a.copy(), "x")
-    assert len({fingerprint(b, "x") for b in (a, a.reshape(2, 2), a.astype(np.float32), a + 1)}) == 4
+    assert digest(a, "x") == digest(a.copy(), "x")
+    assert len({digest(b, "x") for b in (a, a.reshape(2, 2), a.astype(np.float32), a + 1)}) == 4
 
 
 SCRIPT = textwrap.dedent(
@@ -65,13 +66,14 @@ SCRIPT = textwrap.dedent(
     import jax, numpy as np, optax
     from estimator_models import LAMINATE_TRUTH, laminates, measured
     from numpyro_homog.divergences import SlicedWasserstein
-    from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance, _progress
+    from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance
+    from numpyro_homog.optimise import Progress
 
     path, out, pause, route = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4]
     def slow(self, description, loss, num_specimens):
         print("step", flush=True)
         time.sleep(pause)
-    _progress.Progress.report = slow
+    Progress.report = slow
     data = measured(laminates, LAMINATE_TRUTH, 150)
     options = dict(chunk_size=100)
     if route == "optax":

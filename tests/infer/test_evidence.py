@@ -11,8 +11,8 @@ import numpyro_homog as nh
 from numpyro_homog.clouds import CloudScale
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance
-from numpyro_homog.infer._basins import Basin
 from numpyro_homog.infer._evidence import describe_exchangeable, reasons_of_misfit, warn_of_other_units
+from numpyro_homog.optimise import Basin
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

@@ -11,8 +11,7 @@ from estimator_models import KAPPA_PRIOR, LAMINATE_TRUTH, laminates, measured
 import numpyro_homog as nh
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance
-from numpyro_homog.infer._position import position_of
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(0)
 GIVEN = [{"kappa": np.array([0.7, 3.0]), "shift": 0.1}, {"kappa": np.array([0.8, 4.0]), "shift": 0.2}]
@@ -50,8 +49,8 @@ def test_a_start_in_the_wrong_order_is_told_by_its_name_and_not_by_the_model():
             z = numpyro.sample("z", dist.Uniform(0.0, 0.1).expand([4, 4]).to_event(2)) + share
             nh.homogenize("K_eff", cell, nh.mix(jnp.stack([z, 1 - z], axis=-1), kappa))
 
-    population = Population(model, ["K_eff"], (3,))
+    population = Simulator(model, ["K_eff"], (3,))
     with pytest.raises(ValueError, match=r"'kappa'\] = \[5. 1.\].*it must be positive and in ascending order"):
-        position_of(population, {"kappa": np.array([5.0, 1.0]), "share": 0.5})
+        population.parameters.position_of({"kappa": np.array([5.0, 1.0]), "share": 0.5})
     with pytest.raises(ValueError, match=r"'share'\] = 1.5.*it must be between 0.0 and 0.9"):
-        position_of(population, {"kappa": np.array([1.0, 5.0]), "share": 1.5})
+        population.parameters.position_of({"kappa": np.array([1.0, 5.0]), "share": 1.5})

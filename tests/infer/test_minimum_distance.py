@@ -11,7 +11,6 @@ from estimator_models import BOARD_TRUTH, LAMINATE_TRUTH, laminates, measured, n
 import numpyro_homog as nh
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance, MinimumDistanceResult
-from numpyro_homog.infer._costs import Costs
 
 KEY = jax.random.key(0)
 DIVERGENCE = SlicedWasserstein(12)
@@ -102,10 +101,10 @@ def test_texts(laminate_fit):
 
 
 def test_a_second_run_compiles_nothing_and_is_the_same(laminate_estimator, laminate_fit, monkeypatch):
-    def refuse(self, fn, *args):
+    def refuse(self, name, fn, *args):
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(Costs, "compiled", refuse)
+    monkeypatch.setattr("jax.stages.Lowered.compile", refuse)
     again = laminate_estimator.run(KEY, 1500, progress=False)
     np.testing.assert_array_equal(again.unconstrained, laminate_fit.unconstrained)
     np.testing.assert_array_equal(again.losses, laminate_fit.losses)
@@ -162,7 +161,7 @@ def test_resuming_a_finished_run_simulates_for_the_standard_errors_alone(num_rou
 
 @pytest.mark.slow
 def test_an_interrupt_leaves_the_checkpoint_and_says_so(laminate_data, tmp_path, monkeypatch):
-    from numpyro_homog.infer._progress import Progress
+    from numpyro_homog.optimise import Progress
 
     calls = []
 
@@ -263,9 +262,6 @@ def test_several_keys_make_one_cloud():
 def test_a_hundred_thousand_specimens_need_no_more_memory_than_a_chunk():
     """Their noise alone would take 800 MB; the process grows by the cloud, its tangents and a chunk for each core."""
     resource = pytest.importorskip("resource")
-    from numpyro_homog.infer._level import LeastSquares
-    from numpyro_homog.infer._problem import Problem
-    from numpyro_homog.population import Population
 
     num, num_noise = 100_000, 1024
 
@@ -278,12 +274,12 @@ def test_a_hundred_thousand_specimens_need_no_more_memory_than_a_chunk():
     data = measured(large_cells, {"shift": jnp.array(0.0)}, 100)
     with pytest.warns(UserWarning, match="without spread"):
         estimator = MinimumDistance(large_cells, data, SlicedWasserstein(3))
-    problem = Problem(Population(large_cells, ["K_eff"], (num,)), estimator.scale, estimator.divergence)
-    level = LeastSquares(problem, num, KEY, KEY)
+    problem = estimator.problem(num)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    evaluation = level(np.zeros(1, jnp.result_type(float)))
+    specimens, _, failed = problem.simulate(np.zeros(1, jnp.result_type(float)), KEY, num)
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    assert evaluation.is_finite
+    assert specimens.tangents.shape == (num, 3, 1)
+    assert not failed.size
     assert grown < num * num_noise * jnp.zeros(()).dtype.itemsize / 2
 
 

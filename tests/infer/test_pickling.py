@@ -19,7 +19,7 @@ from toy_models import TRUTH, checkerboards
 
 import numpyro_homog as nh
 from numpyro_homog.infer import MinimumDistance, identifiability, reweight
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(8)
 WAYS = {
@@ -84,12 +84,12 @@ def test_a_reweighted_fit_and_a_report(estimator):
 
 @each_way
 def test_a_population(through):
-    population = Population(lambda n: checkerboards(n), ["K_eff"], (20,))
-    population.to_vector(TRUTH)
-    assert population.positive == {"sigma"}
+    population = Simulator(lambda n: checkerboards(n), ["K_eff"], (20,))
+    population.parameters.to_vector(TRUTH)
+    assert population.parameters.positive == {"sigma"}
     again = through(population)
     np.testing.assert_array_equal(again.simulate(TRUTH, KEY)["K_eff"], population.simulate(TRUTH, KEY)["K_eff"])
-    np.testing.assert_array_equal(again.to_vector(TRUTH), population.to_vector(TRUTH))
+    np.testing.assert_array_equal(again.parameters.to_vector(TRUTH), population.parameters.to_vector(TRUTH))
 
 
 def test_a_model_that_cannot_be_pickled_is_named():
@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_pickled_is_named():
         with lock:
             checkerboards(num_specimens)
 
-    population = Population(locked, ["K_eff"], (20,))
+    population = Simulator(locked, ["K_eff"], (20,))
     with pytest.raises(TypeError, match=r"locked.* cannot be pickled, not even with its code: .*lock.*inside"):
         pickle.dumps(population)
 

@@ -9,7 +9,7 @@ from estimator_models import LAMINATE_TRUTH, laminates, measured
 
 import numpyro_homog as nh
 from numpyro_homog.infer import MinimumDistance, reweight
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(8)
 
@@ -31,7 +31,7 @@ def test_a_fit_predicts_any_number_of_specimens(fit, num_specimens):
     assert set(found) == {"K_eff"}
     assert found["K_eff"].shape == (num_specimens, 1, 1)
     assert len(np.unique(found["K_eff"])) == num_specimens  # none is a copy of another
-    expected = fit.population.resize(num_specimens).simulate(fit.params, KEY)["K_eff"]
+    expected = fit.simulator.resize(num_specimens).simulate(fit.params, KEY)["K_eff"]
     np.testing.assert_allclose(found["K_eff"], expected, rtol=1e-5)
 
 
@@ -44,7 +44,7 @@ def test_predictions_have_the_law_of_the_data(fit):
 @pytest.mark.slow
 def test_a_reweighted_fit_predicts_at_its_own_estimate(estimator, fit):
     sharper = reweight(estimator, fit, 1000, rng_key=KEY, num_pilot=4000, ridge=1e-2)
-    expected = fit.population.resize(7).simulate(sharper.params, KEY)["K_eff"]
+    expected = fit.simulator.resize(7).simulate(sharper.params, KEY)["K_eff"]
     np.testing.assert_allclose(sharper.predict(KEY, 7)["K_eff"], expected, rtol=1e-5)
 
 
@@ -56,7 +56,7 @@ def test_data_of_single_specimens_come_round_again():
         with numpyro.plate("specimens", 3) as index:
             numpyro.deterministic("y", level + jax.numpy.asarray(temperature)[index])
 
-    grown = Population(model, ["y"]).resize(7)
+    grown = Simulator(model, ["y"]).resize(7)
     np.testing.assert_allclose(grown.simulate({"level": 0.0}, KEY)["y"], [1, 2, 3, 1, 2, 3, 1])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from numpyro_homog.infer._progress import Progress
+from numpyro_homog.optimise import Progress
 
 
 def test_the_bar_has_a_total_and_the_least_loss_of_the_largest_population(capsys):

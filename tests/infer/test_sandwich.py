@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from numpyro_homog.infer._levenberg_marquardt import Evaluation
-from numpyro_homog.infer._sandwich import describe_directions, sandwich
+from numpyro_homog.infer._standard_errors import describe_directions, sandwich
+from numpyro_homog.optimise import Evaluation
 
 pytestmark = pytest.mark.x32
 EPS = 1e-16

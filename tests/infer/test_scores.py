@@ -21,14 +21,11 @@ from score_models import (
 import numpyro_homog as nh
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance
-from numpyro_homog.infer._basins import is_same_basin
-from numpyro_homog.infer._checkpoint import Checkpoint
-from numpyro_homog.infer._driver import Driver
-from numpyro_homog.infer._held_rounds import HeldRounds
-from numpyro_homog.infer._level import LeastSquares, covariance_of
-from numpyro_homog.infer._levenberg_marquardt import LevenbergMarquardt
-from numpyro_homog.infer._progress import Progress
-from numpyro_homog.infer._sandwich import sandwich
+from numpyro_homog.infer._divergence_objective import DivergenceObjective, covariance_of
+from numpyro_homog.infer._standard_errors import sandwich
+from numpyro_homog.optimise import Descents, LevenbergMarquardt, Progress, Recorder
+from numpyro_homog.optimise._averaged_descents import average_descents
+from numpyro_homog.optimise._basins import is_same_basin
 
 KEY = jax.random.key(0)
 DIVERGENCE = SlicedWasserstein(12)
@@ -38,9 +35,9 @@ SIMULATION_KEY, DIVERGENCE_KEY = jax.random.split(jax.random.key(6))
 def level_of(model, data, num_specimens, **options):
     """The linearised divergence on one population, and a point near the truth."""
     estimator = MinimumDistance(model, data, DIVERGENCE, **options)
-    problem = estimator._problem((num_specimens,), {})
-    problem.begin_run(estimator.scale)
-    return LeastSquares(problem, num_specimens, SIMULATION_KEY, DIVERGENCE_KEY)
+    problem = estimator.problem(num_specimens)
+    problem.begin_run(estimator.scale, Recorder())
+    return DivergenceObjective(problem, num_specimens, SIMULATION_KEY, DIVERGENCE_KEY)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +56,7 @@ def test_score_and_implicit_path_derivative_agree(layered_data):
     found = []
     for score in ((), ("phi",)):
         level = level_of(layered, layered_data, 40_000, score=score)
-        found.append(level(np.asarray(level.problem.population.to_vector(near))))
+        found.append(level(np.asarray(level.problem.simulator.parameters.to_vector(near))))
     path, score = found
     assert path.value == score.value
     weight = np.sqrt(np.diag(path.curvature))
@@ -83,13 +80,13 @@ def test_the_gradient_by_score_is_that_of_large_populations(model, layered_data)
         near = {"share": jnp.array(0.45), "apart": jnp.array(1.5)}
         level = level_of(mixtures, measured_mixtures(2000), 40_000)
     problem = level.problem
-    position = np.asarray(problem.population.to_vector(near))
+    position = np.asarray(problem.simulator.parameters.to_vector(near))
     index = 0 if model == "layered" else 1
     step = np.zeros_like(position)
     step[index] = 0.1
     errors = []
     for seed in range(5):
-        level = LeastSquares(problem, 40_000, jax.random.key(seed), DIVERGENCE_KEY)
+        level = DivergenceObjective(problem, 40_000, jax.random.key(seed), DIVERGENCE_KEY)
         ends = [float(level(position + sign * step).value) for sign in (1, -1)]
         errors.append([float(level(position).gradient[index]), (ends[0] - ends[1]) / 0.4])
     mean, error = np.mean(errors, axis=0), np.std(errors, axis=0, ddof=1) / np.sqrt(5)
@@ -102,22 +99,24 @@ def test_the_gradient_by_score_is_that_of_large_populations(model, layered_data)
 def test_held_labels_make_a_smooth_divergence_with_the_gradient_it_says():
     """At the point where they are held all is as it is drawn; elsewhere differences of the divergence are its slope."""
     level = level_of(mixtures, measured_mixtures(300), 900)
-    position = np.asarray(level.problem.population.to_vector({"share": jnp.array(0.4), "apart": jnp.array(1.5)}))
-    held = level.hold(position)
+    position = np.asarray(
+        level.problem.simulator.parameters.to_vector({"share": jnp.array(0.4), "apart": jnp.array(1.5)})
+    )
+    held = level.local_model(position)
     at, plain = held(position), level(position)
     for found, expected in zip(at[:3], plain[:3], strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
-    away, solved = position + np.array([0.3, 0.1]), level.problem.costs.num_simulated
+    away, solved = position + np.array([0.3, 0.1]), level.problem.recorder.num_simulated
     for i, unit in enumerate(np.eye(2)):
         slope = [(held(away + h * unit).value - held(away - h * unit).value) / (2 * h) for h in (1e-3, 1e-4)]
         np.testing.assert_allclose(slope, 2 * held(away).gradient[i], rtol=0.02)
-    assert level.problem.costs.num_simulated == solved
+    assert level.problem.recorder.num_simulated == solved
 
 
 def rounds_from(start, level, **options):
     """The end of held rounds, with the settings of a fit."""
-    driver = Driver(LevenbergMarquardt(), np.ones(2), Checkpoint(None, "none"), Progress(show=False))
-    return HeldRounds(driver).run("rounds", level, start, **options)
+    descents = Descents(LevenbergMarquardt(), np.ones(2), Recorder())
+    return average_descents(descents, "rounds", level, start, **options)
 
 
 @pytest.mark.slow
@@ -128,18 +127,18 @@ def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
     """
     level = level_of(mixtures, measured_mixtures(1000), 3000)
     problem = level.problem
-    start = np.asarray(problem.population.to_vector({"share": jnp.array(0.5), "apart": jnp.array(2.0)}))
+    start = np.asarray(problem.simulator.parameters.to_vector({"share": jnp.array(0.5), "apart": jnp.array(2.0)}))
     much = level_of(mixtures, measured_mixtures(1000), 60_000)
     expected = rounds_from(start, much)
-    scatter = covariance_of(much.look(expected.position).of_measured)
+    scatter = covariance_of(much.influences(expected.position).of_measured)
     eps = float(np.finfo(expected.position.dtype).eps)
     scores = []
     for seed in range(8):
-        before = problem.costs.num_evaluations
-        level = LeastSquares(problem, 3000, jax.random.key(seed), DIVERGENCE_KEY)
+        before = problem.recorder.num_evaluations
+        level = DivergenceObjective(problem, 3000, jax.random.key(seed), DIVERGENCE_KEY)
         end = rounds_from(start, level)
         assert end.status == "converged"
-        assert 6 + 1 <= problem.costs.num_evaluations - before <= 16
+        assert 6 + 1 <= problem.recorder.num_evaluations - before <= 16
         assert level(end.position).value == end.evaluation.value < 0.2 * level(start).value
         num = 3000 * int(end.num_populations)
         spread = sandwich(expected.evaluation, scatter * (1 / 1000 + 1 / num), eps).covariance
@@ -151,7 +150,7 @@ def test_the_mean_of_held_rounds_has_the_noise_of_all_their_populations():
 @pytest.mark.slow
 def test_rounds_from_afar_join_a_basin_that_is_known_and_give_up_against_a_better_one():
     level = level_of(mixtures, measured_mixtures(1000), 2000)
-    costs, to_vector = level.problem.costs, level.problem.population.to_vector
+    costs, to_vector = level.problem.recorder, level.problem.simulator.parameters.to_vector
     near, far = (
         np.asarray(to_vector({"share": jnp.array(share), "apart": jnp.array(apart)}))
         for share, apart in ((0.35, 1.6), (0.95, 8.0))
@@ -159,14 +158,14 @@ def test_rounds_from_afar_join_a_basin_that_is_known_and_give_up_against_a_bette
     end = rounds_from(near, level)
     again = rounds_from(far, level)
     assert again.status == "converged"
-    floor = 2 * float(end.evaluation.value)
-    assert is_same_basin(end, again.position, floor)
+    level.floor = 2 * float(end.evaluation.value)
+    assert is_same_basin(end, again.position, level.floor)
     before = costs.num_evaluations
-    joined = rounds_from(far, level, known=[end], floor=floor)
+    joined = rounds_from(far, level, known=[end])
     assert joined.position is end.position
     assert len(joined.losses) < len(again.losses)
     assert costs.num_evaluations - before < 6
-    lost = rounds_from(near, level, rival=0.1 * float(end.evaluation.value))
+    lost = rounds_from(near, level, bound=0.1 * float(end.evaluation.value))
     assert lost.status == "abandoned"
 
 
@@ -232,11 +231,10 @@ def test_without_scores_nothing_is_said_of_them_and_a_checkpoint_is_for_one_way(
 def test_an_optax_step_follows_the_score():
     """Its gradient is that of the linearisation on the same noise."""
     estimator = MinimumDistance(mixtures, measured_mixtures(500), DIVERGENCE, optax.sgd(0.3), num_steps=10)
-    problem = estimator._problem((400,), {})
-    problem.begin_run(estimator.scale)
-    vector = problem.population.to_vector({"share": jnp.array(0.8), "apart": jnp.array(1.5)})
-    value, gradient = problem.value_and_gradient(vector, KEY, DIVERGENCE_KEY, problem.data, problem.data.cloud)
-    level = LeastSquares(problem, 400, KEY, DIVERGENCE_KEY)(np.asarray(vector))
+    problem = estimator.problem(400)
+    vector = problem.simulator.parameters.to_vector({"share": jnp.array(0.8), "apart": jnp.array(1.5)})
+    value, gradient = problem.value_and_gradient(vector, (KEY, DIVERGENCE_KEY), problem.data)
+    level = DivergenceObjective(problem, 400, KEY, DIVERGENCE_KEY)(np.asarray(vector))
     np.testing.assert_allclose(value, level.value, rtol=1e-6)
     np.testing.assert_allclose(gradient, 2 * level.gradient, rtol=1e-5)
     assert gradient[1] > 0
@@ -283,8 +281,8 @@ def test_a_path_that_is_cut_unseen_is_refused_and_the_score_mends_it():
         )
     with pytest.raises(ValueError, match=r"\['alpha'\].*identically zero.*score=.*\['phi'\]"):
         blind.run(KEY, 10, progress=False)
-    problem = mended._problem((10,), {})
-    assert problem.population.derivatives == {"alpha": ("score",), "kappa": ("path",)}
+    problem = mended.problem(10)
+    assert problem.simulator.derivatives == {"alpha": ("score",), "kappa": ("path",)}
 
 
 def test_a_divergence_that_cannot_be_reweighted_is_refused():

@@ -9,9 +9,9 @@ import pytest
 from estimator_models import laminates
 
 import numpyro_homog as nh
+from numpyro_homog._programs import Programs
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance
-from numpyro_homog.infer._costs import Costs
 
 KEY = jax.random.key(0)
 DIVERGENCE = SlicedWasserstein(12)
@@ -141,7 +141,7 @@ def test_degenerate_data_are_refused_at_construction(data, message):
     ],
 )
 def test_wrong_runs_are_refused_before_compilation(data, options, message, monkeypatch):
-    monkeypatch.setattr(Costs, "compiled", lambda *args: pytest.fail("compiled"))
+    monkeypatch.setattr(Programs, "compiled", lambda *args: pytest.fail("compiled"))
     with pytest.raises(ValueError, match=message):
         MinimumDistance(laminates, data, DIVERGENCE).run(KEY, 10, progress=False, **options)
 

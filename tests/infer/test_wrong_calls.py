@@ -10,10 +10,10 @@ from estimator_models import laminates
 from numpyro import handlers
 
 import numpyro_homog as nh
+from numpyro_homog._programs import Programs
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance, MinimumDistanceResult, identifiability, reweight
-from numpyro_homog.infer._costs import Costs
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 from numpyro_homog.tensors import from_unique_components
 
 KEY = jax.random.key(0)
@@ -25,7 +25,7 @@ HOLDING = (handlers.substitute, handlers.condition, handlers.do)
 
 @pytest.fixture(autouse=True)
 def nothing_is_compiled(monkeypatch):
-    monkeypatch.setattr(Costs, "compiled", lambda *args: pytest.fail("compiled"))
+    monkeypatch.setattr(Programs, "compiled", lambda *args: pytest.fail("compiled"))
 
 
 def run(model=laminates, data=DATA, rng_key=KEY, **kwargs):
@@ -56,8 +56,8 @@ def test_an_integer_for_a_key_is_told_by_every_function_that_takes_one(rng_key, 
         lambda: reweight(estimator, object.__new__(MinimumDistanceResult), rng_key=rng_key, num_specimens=20),
         lambda: identifiability(laminates, params, divergence, 20, keys=["K_eff"], rng_key=rng_key),
         lambda: nh.generalized_bayes(laminates, DATA, divergence, rng_key=rng_key, loss_scale=1.0),
-        lambda: Population(laminates, ["K_eff"], (20,)).simulate(params, rng_key),
-        lambda: Population(laminates, ["K_eff"], (20,)).prior_sample(rng_key),
+        lambda: Simulator(laminates, ["K_eff"], (20,)).simulate(params, rng_key),
+        lambda: Simulator(laminates, ["K_eff"], (20,)).parameters.sample(rng_key),
     ]
     for call in calls:
         with pytest.raises(error, match=message):
@@ -155,17 +155,17 @@ def test_noise_may_make_a_measured_tensor_indefinite():
             tensor = nh.homogenize("K_true", nh.CheckerboardCell(), kappa * jnp.exp(z))
             numpyro.sample("K_eff", dist.Normal(tensor, 1.0).to_event(2))
 
-    population = Population(noisy, ["K_eff", "K_true"], (30,))
+    population = Simulator(noisy, ["K_eff", "K_true"], (30,))
     assert population.effective == ("K_true",)
 
 
 def test_a_parameter_held_by_a_handler_is_held():
     """The shift held at 2 was fitted as if it were free."""
     held = {fix: fix(laminates, data={"shift": jnp.array(2.0)}) for fix in HOLDING}
-    populations = {fix: Population(model, ["K_eff"], (10,)) for fix, model in held.items()}
+    populations = {fix: Simulator(model, ["K_eff"], (10,)) for fix, model in held.items()}
     assert all(list(population.parameters) == ["kappa"] for population in populations.values())
     values = [
-        populations[fix].simulate_chunk({"kappa": jnp.array([1.0, 5.0])}, KEY, 0)["K_eff"]
+        populations[fix].simulate({"kappa": jnp.array([1.0, 5.0])}, KEY)["K_eff"]
         for fix in (handlers.substitute, handlers.condition)
     ]
     np.testing.assert_array_equal(*values)

@@ -11,7 +11,7 @@ from numpyro.distributions.transforms import ExpTransform, OrderedTransform
 
 import numpyro_homog as nh
 from numpyro_homog.infer import MinimumDistance, identifiability
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(0)
 NUM_SETS = 50
@@ -25,7 +25,7 @@ def test_estimates_scatter_as_predicted():
     report = identifiability(
         laminates, LAMINATE_TRUTH, nh.SlicedWasserstein(), keys=["K_eff"], rng_key=KEY, num_specimens=4000
     )
-    population = Population(laminates, ["K_eff"], (num_data,))
+    population = Simulator(laminates, ["K_eff"], (num_data,))
     simulate = jax.jit(lambda key: population.simulate(LAMINATE_TRUTH, key))
     estimator = MinimumDistance(laminates, simulate(KEY), nh.SlicedWasserstein(), chunk_size=200)
     errors = []

@@ -7,13 +7,13 @@ from estimator_models import LAMINATE_TRUTH, laminates
 
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 NUM_SETS = 60
 
 
 def standardised_errors(num_data, num_simulated):
-    population = Population(laminates, ["K_eff"], (num_data,))
+    population = Simulator(laminates, ["K_eff"], (num_data,))
     simulate = jax.jit(lambda key: population.simulate(LAMINATE_TRUTH, key))
     estimator = MinimumDistance(laminates, simulate(jax.random.key(999)), SlicedWasserstein(), chunk_size=200)
     z = []

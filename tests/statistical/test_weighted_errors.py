@@ -6,7 +6,7 @@ import pytest
 from estimator_models import LAMINATE_TRUTH, laminates
 
 import numpyro_homog as nh
-from numpyro_homog.population import Population
+from numpyro_homog.population import Simulator
 
 NUM_SETS = 40
 
@@ -14,7 +14,7 @@ NUM_SETS = 40
 @pytest.mark.slow
 def test_the_second_stage_is_closer_and_its_intervals_cover():
     """40 sets: a ratio of errors is known within some 15 %, coverage of 90 % (three parameters) within 4 %."""
-    population = Population(laminates, ["K_eff"], (1000,))
+    population = Simulator(laminates, ["K_eff"], (1000,))
     simulate = jax.jit(lambda key: population.simulate(LAMINATE_TRUTH, key))
     estimator = nh.MinimumDistance(laminates, simulate(jax.random.key(0)), nh.SlicedWasserstein())
     errors, z, p_values = [], [], []

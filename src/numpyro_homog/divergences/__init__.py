@@ -3,5 +3,6 @@
 from ._divergence import AbstractDivergence as AbstractDivergence
 from ._divergence import AbstractLeastSquaresDivergence as AbstractLeastSquaresDivergence
 from ._divergence import Linearization as Linearization
+from ._divergence import sampling_noise as sampling_noise
 from ._sliced_wasserstein import SlicedWasserstein as SlicedWasserstein
 from ._weighted_sliced_wasserstein import WeightedSlicedWasserstein as WeightedSlicedWasserstein

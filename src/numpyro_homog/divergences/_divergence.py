@@ -4,7 +4,11 @@ import abc
 from typing import ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+_NUM_SPLITS = 4
 
 
 class AbstractDivergence(eqx.Module):
@@ -94,3 +98,21 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
         The gradient at the true parameters has covariance (1/N + 1/M) Cov(influence) over clouds drawn anew. A point
         of x in its place has the opposite influence.
         """
+
+
+def sampling_noise(
+    divergence: AbstractDivergence, cloud: Float[Array, "N p"], rng_key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """Divergence of two clouds of one point each from the law of a cloud, per point: E D = noise (1/N + 1/M).
+
+    Measured between random halves of the cloud.
+    """
+    num = cloud.shape[0]
+
+    def between_halves(key):
+        order_key, divergence_key = jax.random.split(key)
+        shuffled = jax.random.permutation(order_key, cloud)
+        return divergence(shuffled[: num // 2], shuffled[num // 2 :], rng_key=divergence_key)
+
+    mean = jnp.mean(jax.lax.map(between_halves, jax.random.split(rng_key, _NUM_SPLITS)))
+    return mean / (1 / (num // 2) + 1 / (num - num // 2))

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike
 from .._keys import single_key
 from .._pickling import ByValue
 from ..clouds import CloudScale, checked_fraction, without_failed
-from ..population import Population, Whitening, hide_specimens
+from ..population import Simulator, Whitening, hide_specimens
 from ._factor import deferred_factor
 
 
@@ -47,7 +47,7 @@ def generalized_bayes(
     the truth as often as they say has not been shown.
 
     Args:
-        model: a NumPyro model with a specimen plate; see `Population`.
+        model: a NumPyro model with a specimen plate; see `Simulator`.
         data: compared site -> measured values, shape (N, *event): {"K_eff": measured}, N >= 2. Tensors are compared by
             their unique components, each divided by its standard deviation in the data.
         divergence: `divergence(x, y, *, rng_key)` -> scalar >= 0 for clouds x (M, p) and y (N, p), differentiable in x.
@@ -56,7 +56,7 @@ def generalized_bayes(
             steps are, and the `loss_scale`. With `reweight`, the divergence is `fit.weighted`.
         loss_scale: weight of the divergence, > 0; default: `fit.loss_scale`.
         plate: name of the specimen plate, if not the innermost one of the compared sites.
-        chunk_size: number of specimens simulated at a time; see `Population`.
+        chunk_size: number of specimens simulated at a time; see `Simulator`.
         max_failed: fraction of the simulated specimens that may fail and are then left out, as in `MinimumDistance`.
 
     Returns:
@@ -73,7 +73,7 @@ def generalized_bayes(
     Raises:
         ValueError: at call, if `loss_scale` is not a positive number, there is neither it nor a fit with one, or the
             data are unusable (see `CloudScale`); at trace time, if the model and the data do not fit (see
-            `Population`), or the fit is of other parameters.
+            `Simulator`), or the fit is of other parameters.
 
     Costs one simulated population per evaluation of the density; its gradient costs no further solve.
 
@@ -145,32 +145,32 @@ class GibbsPosterior:
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Run the model, as NumPyro does."""
-        population = Population(
+        simulator = Simulator(
             self._model, self._scale.keys, args, kwargs, plate=self._plate, chunk_size=self._chunk_size
         )
-        self._scale.check_model(population.compared, population.effective, population.num_specimens)
-        if population.non_reparametrized:
+        self._scale.check_model(simulator.compared, simulator.effective, simulator.num_specimens)
+        if simulator.non_reparametrized:
             warnings.warn(
-                f"Parameters act through draws without a derivative: {population.non_reparametrized}. Gradients of the"
+                f"Parameters act through draws without a derivative: {simulator.non_reparametrized}. Gradients of the"
                 " posterior miss this: SVI is wrong, NUTS is inefficient. Use a gradient-free kernel, or a continuous"
                 " relaxation; for a point estimate, MinimumDistance can use the score of a site with a density.",
                 UserWarning,
                 stacklevel=2,
             )
-        hidden = hide_specimens(self._model, population.plate, self._hidden_key)
+        hidden = hide_specimens(self._model, simulator.plate, self._hidden_key)
         if self._whitening is None:
             hidden(*args, **kwargs)
         else:
-            self._whitening.sample_parameters(population, hidden, args, kwargs)
+            self._whitening.sample_parameters(simulator, hidden, args, kwargs)
         if numpyro.get_mask() is False:
             return  # as in Predictive: the density is not asked for
         # A `param` of the model is passed on too; what an outer reparam has sampled on its way is not.
-        own = population.parameters.keys() | {name for name, fn in hidden.distributions.items() if fn is None}
+        own = simulator.parameters.keys() | {name for name, fn in hidden.distributions.items() if fn is None}
         params = {name: value for name, value in hidden.values.items() if name in own}
-        deferred_factor("divergence", lambda params: self._log_factor(population, params), params)
+        deferred_factor("divergence", lambda params: self._log_factor(simulator, params), params)
 
-    def _log_factor(self, population, params):
-        cloud = self._scale.cloud(population.simulate(params, self._simulation_key))
+    def _log_factor(self, simulator, params):
+        cloud = self._scale.cloud(simulator.simulate(params, self._simulation_key))
         cloud, _ = without_failed(cloud, self._max_failed)
         # Both branches of a `where` are differentiated: keep NaN out of the divergence.
         is_finite = jnp.all(jnp.isfinite(cloud))

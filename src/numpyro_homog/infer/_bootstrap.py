@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._keys import single_key
-from ..population import Population
+from ..optimise import least_points
+from ..population import ParameterSpace
 
 _BLOCK = 2**22  # random weights at a time
 _NUM_STEPS = 30
@@ -60,7 +61,9 @@ def posterior_bootstrap(rng_key: ArrayLike, fit: Any, *, num_draws: int = 1000) 
         )
     generator = np.random.default_rng(np.ravel(jax.random.key_data(single_key(rng_key))))
     moves = np.sum([_weighted_sums(generator, part, num_draws) for part in fit.influences], axis=0)
-    draws = _least_points(fit.population, fit.unconstrained, moves.astype(fit.unconstrained.dtype), fit.curvature)
+    draws = _least_points(
+        fit.simulator.parameters, fit.unconstrained, moves.astype(fit.unconstrained.dtype), fit.curvature
+    )
     return {name: np.asarray(values) for name, values in draws.items()}
 
 
@@ -74,7 +77,7 @@ def _weighted_sums(generator, influence, num_draws):
     return np.concatenate(sums)
 
 
-def _least_points(population: Population, position, moves, curvature):
+def _least_points(parameters: ParameterSpace, position, moves, curvature):
     """Constrained values by name where a quadratic divergence is least, for each of its free minima `moves` away.
 
     With c(u) the constrained parameters of the unconstrained u, C its derivative at the position u^, and R'R the
@@ -87,8 +90,8 @@ def _least_points(population: Population, position, moves, curvature):
     floor = np.where(floor > 0, floor, 1.0)
 
     def natural(vector):
-        params = population.from_vector(vector)
-        return jnp.concatenate([params[name].reshape(-1) for name in population.parameters]), params
+        params = parameters.from_vector(vector)
+        return jnp.concatenate([params[name].reshape(-1) for name in parameters]), params
 
     def with_slope(vector):
         here, params = natural(vector)
@@ -100,23 +103,12 @@ def _least_points(population: Population, position, moves, curvature):
         here, slope, params = program(jnp.asarray(vectors, position.dtype))
         return np.asarray(here, float), np.asarray(slope, float), params
 
-    vectors = np.tile(np.asarray(position, float), (len(moves), 1))
-    here, slope, _ = evaluate(vectors)
-    target = here + moves @ slope[0].T
-    metric = root @ np.linalg.pinv(slope[0])
+    starts = np.tile(np.asarray(position, float), (len(moves), 1))
+    here, slope, _ = evaluate(starts)
+    target, metric = here + moves @ slope[0].T, root @ np.linalg.pinv(slope[0])
 
     def residuals(vectors):
         here, slope, _ = evaluate(vectors)
         return (here - target) @ metric.T, metric @ slope
 
-    now, jacobian = residuals(vectors)
-    damping = np.full(len(moves), 1e-3)
-    for _ in range(_NUM_STEPS):
-        damped = np.swapaxes(jacobian, 1, 2) @ jacobian + damping[:, None, None] * np.diag(floor)
-        trial = vectors - np.linalg.solve(damped, np.einsum("bij,bi->bj", jacobian, now)[..., None])[..., 0]
-        there, its_jacobian = residuals(trial)
-        better = np.sum(there**2, axis=1) < np.sum(now**2, axis=1)
-        vectors, now = (np.where(better[:, None], new, old) for new, old in ((trial, vectors), (there, now)))
-        jacobian = np.where(better[:, None, None], its_jacobian, jacobian)
-        damping = np.where(better, np.maximum(damping / 10, 1e-12), damping * 10)
-    return evaluate(vectors)[2]
+    return evaluate(least_points(residuals, starts, floor, _NUM_STEPS))[2]

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..clouds import CloudScale
-from ._basins import Basin
-from ._problem import Problem
+from ..optimise import Basin
+from ..population import ParameterSpace
 
 _FAR = np.log(10.0)
 _NUM_SPREADS = 4.0
@@ -40,7 +40,7 @@ def warn_of_other_units(scale: CloudScale, measured: np.ndarray, medians: np.nda
             f" {middle[i] * unit:.3g} measured, {medians[:, i].min() * unit:.3g} to {medians[:, i].max() * unit:.3g}"
             f" in {len(medians)} draws). Are the data and the prior in the same units?",
             UserWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
     for key in scale.keys:
         shears = _shears(scale, key, middle[None])
@@ -51,7 +51,7 @@ def warn_of_other_units(scale: CloudScale, measured: np.ndarray, medians: np.nda
                 " If they are stiffnesses in Voigt notation: elastic tensors are Mandel matrices here; pass"
                 f" `voigt_to_mandel(data['{key}'])`. Otherwise look at the order of the components.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
 
 
@@ -79,11 +79,11 @@ def reasons_of_misfit(names: Sequence[str], measured: np.ndarray, simulated: np.
     return ("means and spreads agree, but not the shapes of the clouds: another microstructure, or a phase too few",)
 
 
-def describe_outside(problem: Problem, position: np.ndarray, prior: np.ndarray) -> tuple[str, ...]:
+def describe_outside(parameters: ParameterSpace, position: np.ndarray, prior: np.ndarray) -> tuple[str, ...]:
     """The parameters whose estimate lies far beyond all draws of the prior.
 
     Args:
-        problem: what was fitted.
+        parameters: of the model.
         position: the estimate in unconstrained space, shape (P,).
         prior: draws of the prior there, shape (num, P).
     """
@@ -93,8 +93,8 @@ def describe_outside(problem: Problem, position: np.ndarray, prior: np.ndarray) 
     low, middle, high = np.percentile(prior, (25.0, 50.0, 75.0), axis=0)
     is_outside = (position < prior.min(axis=0)) | (position > prior.max(axis=0))
     is_outside &= np.abs(position - middle) > _NUM_SPREADS * (high - low) / 1.349
-    values, draws = problem.constrain(position), problem.constrain_many(prior)
-    flags = problem.population.split(jnp.asarray(is_outside, position.dtype))
+    values, draws = parameters.at(position), parameters.at(prior)
+    flags = parameters.split(jnp.asarray(is_outside, position.dtype))
     return tuple(
         f"outside of its prior: {name} = {np.array2string(np.asarray(values[name]), precision=4)}, whose draws lie"
         f" between {draws[name].min():.3g} and {draws[name].max():.3g}"

@@ -1,4 +1,4 @@
-"""Minimum-distance estimation of the parameters of a model from a population of measurements."""
+"""Minimum-distance estimation: simulated and measured specimens should be distributed alike."""
 
 import os
 import time
@@ -7,29 +7,35 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, Float
 
 from .._compat import has_handlers
 from .._keys import single_key
 from .._pickling import ByValue
 from .._results import RESULTS
+from .._store import digest
 from ..clouds import CloudScale, checked_fraction
 from ..divergences import AbstractDivergence
-from ..population import Population
-from ._arguments import checked_optimizer, refuse_outer_values, same_arguments
-from ._basins import BasinTable
-from ._checkpoint import Checkpoint, fingerprint
-from ._derivatives import require_derivatives, warn_of_few_simulated
-from ._driver import Driver
+from ..optimise import (
+    CONVERGED,
+    DRAWS_PER_START,
+    MOST_NOISE,
+    BasinTable,
+    Checkpoint,
+    Descents,
+    GradientTransformation,
+    LevenbergMarquardt,
+    Outcome,
+    Progress,
+    Recorder,
+)
+from ..population import Simulator, check_simulator, same_arguments, warn_of_few_simulated
+from ._divergence_objective import DivergenceObjective
 from ._evidence import describe_exchangeable, describe_outside, reasons_of_misfit
-from ._least_squares import DRAWS_PER_START, MOST_NOISE, Outcome, Search
-from ._levenberg_marquardt import CONVERGED, LevenbergMarquardt
-from ._position import position_of, spread_of
 from ._problem import Problem
-from ._progress import Progress
-from ._result import MinimumDistanceResult
-from ._standard_errors import StandardErrors, num_fresh, standard_errors
-from ._stochastic import GradientTransformation, StochasticSettings, fit_stochastic
+from ._results import MinimumDistanceResult
+from ._search import checked_optimizer, follow, search
+from ._standard_errors import StandardErrors, num_fresh, spread_of, standard_errors
 
 _NUM_PRIOR_DRAWS, _NUM_KEPT_DRAWS = 64, 256
 
@@ -39,7 +45,7 @@ class MinimumDistance:
 
         theta^ = argmin_theta D({simulated specimens at theta}, {measured specimens})
 
-    The parameters are the latent sites outside the specimen plate (see `Population`); their prior gives the starts and
+    The parameters are the latent sites outside the specimen plate (see `Simulator`); their prior gives the starts and
     plays no other part. Divergences that are sums of squares are minimised by Levenberg-Marquardt under common random
     numbers, in unconstrained space, with the exact derivative of the simulated specimens, which costs no solve;
     where a draw has no path derivative, with the score of its density or of one before it. An optax optimizer can
@@ -57,7 +63,7 @@ class MinimumDistance:
         batch_size: with an optax optimizer, number of data specimens compared in each step, drawn with replacement;
             default: all. The number of simulated ones is the size of the model's plate.
         plate: name of the specimen plate, if not the innermost one of the compared sites.
-        chunk_size: number of specimens simulated at a time; see `Population`.
+        chunk_size: number of specimens simulated at a time; see `Simulator`.
         score: names of simulated sites whose parameters act by the score of their density, although the draw has a
             path derivative. Where there is no path, as through a discrete label, the score is used unasked.
         max_failed: fraction of the simulated specimens that may fail (a cell that cannot be solved): they are left out
@@ -99,8 +105,8 @@ class MinimumDistance:
         self._cache: list[tuple[tuple, dict, Problem]] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        functions = {name: ByValue(getattr(self, name)) for name in ("model", "divergence", "optimizer")}
-        return self.__dict__ | functions | {"_cache": []}
+        by_value = {name: ByValue(getattr(self, name)) for name in ("model", "divergence", "optimizer")}
+        return self.__dict__ | by_value | {"_cache": []}
 
     def with_data(self, data: Mapping[str, Any]) -> "MinimumDistance":
         """The same estimator for other data; runs on data of the same shapes compile nothing again.
@@ -112,8 +118,8 @@ class MinimumDistance:
             ValueError: if the data are unusable.
         """
         other = object.__new__(MinimumDistance)
-        other.__dict__.update(self.__dict__, scale=CloudScale(data))
-        other._data = {key: np.asarray(value) for key, value in data.items()}
+        arrays = {key: np.asarray(value) for key, value in data.items()}
+        other.__dict__.update(self.__dict__, scale=CloudScale(data), _data=arrays)
         if other.scale.names != self.scale.names or other.scale.event_shapes != self.scale.event_shapes:
             other._cache = []
         return other
@@ -155,95 +161,99 @@ class MinimumDistance:
                 anything is compiled.
             RuntimeError: if no start can be evaluated.
 
-        Each iteration simulates the population (its screening part) once, derivatives included. The standard errors
-        need further specimens: as many as make 10,000 with the population, at most one and a half times as many. A
-        warning says if parameters act by scores and fewer than twice as many specimens are simulated as were measured.
+        Each iteration simulates the population (its screening part) once, derivatives included; the standard errors
+        need as many specimens as make 10,000 with the population, at most one and a half times as many. A warning
+        says if parameters act by scores and fewer than twice as many specimens are simulated as were measured.
         """
         begin, rng_key = time.perf_counter(), single_key(rng_key)
         if num_starts < 1 or len(starts) > num_starts:
-            raise ValueError(
-                f"num_starts must be at least 1 and the number of starts; got {num_starts}, {len(starts)}."
-            )
-        problem = self._problem(args, kwargs)
-        if isinstance(self.optimizer, LevenbergMarquardt):
-            warn_of_few_simulated(problem.population, self.scale.num_specimens)
-        problem.begin_run(self.scale)
+            raise ValueError(f"num_starts must be at least 1 and len(starts); got {num_starts}, {len(starts)}.")
+        problem = self.problem(*args, **kwargs)
+        parameters, compiled_before = problem.parameters, problem.programs.seconds
+        settings = self.optimizer if isinstance(self.optimizer, LevenbergMarquardt) else None
+        if settings is not None:
+            warn_of_few_simulated(problem.simulator, self.scale.num_specimens)
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
-        rounds = self.optimizer.max_rounds if isinstance(self.optimizer, LevenbergMarquardt) else 1
-        num_draws = rounds * num_starts * DRAWS_PER_START
-        draws = np.array(problem.prior_vectors(prior_key, max(num_draws, _NUM_KEPT_DRAWS)))
+        num_draws = getattr(settings, "max_rounds", 1) * num_starts * DRAWS_PER_START
+        draws = np.array(parameters.sample_vectors(prior_key, max(num_draws, _NUM_KEPT_DRAWS)))
         prior = draws[: max(num_draws, _NUM_PRIOR_DRAWS)].copy()
-        drawn, spread = prior[:_NUM_PRIOR_DRAWS].copy(), spread_of(prior)
+        drawn = prior[:_NUM_PRIOR_DRAWS].copy()
         for i, start in enumerate(starts):
-            prior[i : num_starts * DRAWS_PER_START : num_starts] = position_of(problem.population, start)
-        settings = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
-        digest = fingerprint(
+            prior[i : num_starts * DRAWS_PER_START : num_starts] = parameters.position_of(start)
+        divergence = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
+        fingerprint = digest(
             *(part for key in self._data for part in (key, self._data[key])),
             np.asarray(jax.random.key_data(rng_key)),
             prior,
             num_starts,
-            (problem.labels, problem.population.num_specimens, problem.population.chunk_size),
-            (problem.population.scored, self.max_failed),
-            *settings,
-            repr(self.optimizer)
-            if isinstance(self.optimizer, LevenbergMarquardt)
-            else (self.num_steps, self.batch_size),
+            (parameters.labels, problem.simulator.num_specimens, problem.simulator.chunk_size),
+            (problem.simulator.scored, self.max_failed),
+            *divergence,
+            (self.num_steps, self.batch_size) if settings is None else repr(settings),
         )
-        store = Checkpoint(checkpoint, digest)
-        if (saved := store.get("costs")) is not None:
-            problem.costs.from_arrays(saved)
-        noise = problem.sampling_noise(noise_key)
-        keys = (simulation_key, divergence_key)
         try:
-            with Progress(show=progress, unit="steps" if self.num_steps else "descents") as bar:
-                if isinstance(self.optimizer, LevenbergMarquardt):
-                    driver = Driver(self.optimizer, spread, store, bar)
-                    outcome = Search(problem, self.optimizer, prior, num_starts, driver, keys, noise, drawn).run()
+            with Progress(show=progress, unit="descents" if settings is not None else "steps") as bar:
+                recorder = Recorder(Checkpoint(checkpoint, fingerprint), bar)
+                problem.begin_run(self.scale, recorder)
+                noise, keys = problem.noise(noise_key), (simulation_key, divergence_key)
+                objective: DivergenceObjective | None
+                if settings is not None:
+                    descents = Descents(settings, spread_of(prior), recorder)
+                    outcome, objective = search(problem, descents, prior, num_starts, keys, noise, drawn)
                 else:
-                    options = StochasticSettings(self.optimizer, int(self.num_steps or 0), self.batch_size)
-                    outcome = fit_stochastic(
-                        problem, options, prior[:num_starts], (*keys, steps_key), noise, store, bar
-                    )
+                    descent: Any = (self.optimizer, self.num_steps, self.batch_size)
+                    outcome, objective = follow(problem, descent, prior[:num_starts], steps_key, keys, noise)
         except KeyboardInterrupt:
             if checkpoint is None:
                 raise
             raise KeyboardInterrupt(
                 f"Interrupted. The state is in {checkpoint}: repeat the same call to resume, or remove the file."
             ) from None
-        return self._result(problem, outcome, draws[:_NUM_KEPT_DRAWS], noise, begin)
+        fit = self._result(problem, outcome, objective, draws[:_NUM_KEPT_DRAWS], noise)
+        seconds, compile_seconds = time.perf_counter() - begin, problem.programs.seconds - compiled_before
+        fit.stats.update(seconds=seconds, compile_seconds=compile_seconds)
+        return fit
 
-    def _problem(self, args, kwargs):
+    def problem(self, *args: Any, **kwargs: Any) -> Problem:
+        """What is fitted for these arguments of the model; with equal ones, what was compiled for it is kept.
+
+        Raises:
+            ValueError: see `run`.
+        """
         if self._cache and not has_handlers():
             old_args, old_kwargs, problem = self._cache[0]
             if same_arguments(old_args, args) and same_arguments(old_kwargs, kwargs):
-                self._check_model(problem.population)
+                self._check_model(problem.simulator)
                 return problem
         options: dict[str, Any] = {"plate": self.plate, "chunk_size": self.chunk_size, "score": self.score}
-        population = Population(self.model, self.scale.keys, args, kwargs, **options)
-        self._check_model(population)
-        refuse_outer_values(population)
-        require_derivatives(population, self.divergence)
-        problem = Problem(population, self.scale, self.divergence, self.max_failed)
+        simulator = Simulator(self.model, self.scale.keys, args, kwargs, **options)
+        self._check_model(simulator)
+        check_simulator(simulator, self.divergence)
+        problem = Problem(simulator, self.scale, self.divergence, self.max_failed)
         # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
         self._cache[:] = [] if has_handlers() else [(args, kwargs, problem)]
         return problem
 
-    def _check_model(self, population):
-        self.scale.check_model(population.compared, population.effective, population.num_specimens)
+    def _check_model(self, simulator):
+        self.scale.check_model(simulator.compared, simulator.effective, simulator.num_specimens)
 
     def _result(
-        self, problem: Problem, outcome: Outcome, prior: np.ndarray, noise: float, begin: float
+        self,
+        problem: Problem,
+        outcome: Outcome,
+        objective: DivergenceObjective | None,
+        prior: Float[np.ndarray, "draws P"],
+        noise: float,
     ) -> MinimumDistanceResult:
-        population, best = problem.population, outcome.best
-        num_data, num_simulated = self.scale.num_specimens, population.num_specimens
-        params = problem.constrain(best.position)
+        simulator, best = problem.simulator, outcome.best
+        num_data, num_simulated = self.scale.num_specimens, simulator.num_specimens
         precision = StandardErrors()
-        if outcome.level is not None:
-            precision = standard_errors(problem, best, outcome.level, prior, num_fresh(num_simulated))
+        if objective is not None:
+            precision = standard_errors(problem, best, objective, prior, num_fresh(num_simulated))
         result: Any = RESULTS.successful
         if best.status != CONVERGED:
             result = RESULTS.fit_not_converged
-        evidence = describe_outside(problem, best.position, prior)
+        evidence = describe_outside(problem.parameters, best.position, prior)
         if evidence:
             result = RESULTS.outside_prior
         if best.status != CONVERGED:
@@ -253,21 +263,21 @@ class MinimumDistance:
         if precision.undetermined:
             result = RESULTS.undetermined
         loss, noise_floor = float(best.evaluation.value), noise * (1 / num_data + 1 / num_simulated)
-        if outcome.level is not None and loss > MOST_NOISE * noise_floor:
+        if objective is not None and loss > MOST_NOISE * noise_floor:
             result = RESULTS.misfit
-            simulated = outcome.level.simulated(best.position)
-            evidence += reasons_of_misfit(self.scale.names, np.asarray(problem.data.cloud), np.asarray(simulated.cloud))
+            points = objective.specimens(best.position).points
+            evidence += reasons_of_misfit(self.scale.names, np.asarray(problem.data[0]), np.asarray(points))
         num_failed: int | None = 0
         if self.max_failed:
-            num_failed = None if outcome.level is None else outcome.level.left_out(best.position).size
+            num_failed = None if objective is None else objective.left_out(best.position).size
         losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
         for row, values in zip(losses, outcome.losses, strict=True):
             row[: len(values)] = values
         return MinimumDistanceResult(
-            params=params,
-            labels=tuple(problem.labels),
-            derivatives=population.derivatives,
-            scored=population.scored,
+            params=problem.parameters.at(best.position),
+            labels=tuple(problem.parameters.labels),
+            derivatives=simulator.derivatives,
+            scored=simulator.scored,
             unconstrained=best.position,
             loss=loss,
             noise_floor=noise_floor,
@@ -277,10 +287,8 @@ class MinimumDistance:
             result=result,
             evidence=(*evidence, *describe_exchangeable(outcome.basins, noise_floor)),
             stats={
-                "iterations": problem.costs.num_evaluations,
-                "solves": problem.costs.num_simulated,
-                "seconds": time.perf_counter() - begin,
-                "compile_seconds": problem.costs.compile_seconds,
+                "iterations": problem.recorder.num_evaluations,
+                "solves": problem.recorder.num_simulated,
                 "screening_iterations": outcome.screening_iterations,
                 "num_data": num_data,
                 "num_simulated": num_simulated,
@@ -289,5 +297,5 @@ class MinimumDistance:
             },
             data=self._data,
             prior=prior,
-            population=population,
+            simulator=simulator,
         )

@@ -14,11 +14,10 @@ from jaxtyping import ArrayLike
 from .._keys import single_key
 from .._results import RESULTS
 from ..divergences import WeightedSlicedWasserstein
-from ._equations import simulate, solve
+from ..optimise import Equations, Recorder, find_root
+from ._divergence_objective import covariance_of
 from ._minimum_distance import MinimumDistance
-from ._problem import split_vector
-from ._result import MinimumDistanceResult
-from ._reweighted_fit import ReweightedFit
+from ._results import MinimumDistanceResult, ReweightedFit
 
 
 def reweight(
@@ -86,13 +85,17 @@ def reweight(
         )
     rng_key = single_key(rng_key)
     _check_fit(estimator, fit)
-    problem = estimator._problem(args, kwargs)
-    problem.begin_run(estimator.scale)
-    num_simulated = problem.population.num_specimens
+    problem = estimator.problem(*args, **kwargs)
+    problem.begin_run(estimator.scale, Recorder())
+    num_simulated = problem.simulator.num_specimens
     pilot_key, direction_key, simulation_key = jax.random.split(rng_key, 3)
 
     keys = jax.random.split(pilot_key, math.ceil(num_pilot / num_simulated))
-    pilot = [simulate(problem, fit.unconstrained, key) for key in keys]
+
+    def simulate(position, key):
+        return problem.simulate(position, key, num_simulated)[0]
+
+    pilot = [simulate(fit.unconstrained, key) for key in keys]
     cloud, tangents, scores = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pilot)
     if not bool(jnp.isfinite(cloud).all() & jnp.isfinite(tangents).all()):
         raise RuntimeError("A specimen of the pilot or its derivative is not finite at the first estimate.")
@@ -105,27 +108,39 @@ def reweight(
         coordinates=coordinates,
     )
     values, vectors = (np.asarray(part, float) for part in (weighted.eigenvalues, weighted.eigenvectors))
-    jacobian = vectors.T @ np.asarray(_jacobian(weighted, cloud, tangents, scores), float)
-    instruments = jacobian.T / (values + ridge * values.max()) @ vectors.T
+    pilot_jacobian = vectors.T @ np.asarray(_jacobian(weighted, cloud, tangents, scores), float)
+    instruments = pilot_jacobian.T / (values + ridge * values.max()) @ vectors.T
     noise = 1 / estimator.scale.num_specimens + 1 / num_simulated
-    end = solve(problem, weighted, instruments, fit.unconstrained, simulation_key, noise, tolerance, max_steps)
 
-    root = vectors.T @ end.jacobian / np.sqrt(values + ridge * values.max())[:, None]
+    def evaluate(position):
+        looked = _features(weighted, simulate(position, simulation_key), problem.data[0])
+        residual, jacobian, influence = (np.asarray(part, float) for part in looked)
+        inner = influence @ instruments.T
+        details = (residual, jacobian, inner)
+        return Equations(instruments @ residual, instruments @ jacobian, covariance_of(inner) * noise, details)
+
+    end = find_root(evaluate, fit.unconstrained, tolerance, max_steps)
+    residual, jacobian, inner = end.equations.details
+    residual = residual + jacobian @ end.step
+    inverse = np.linalg.inv(end.equations.jacobian)
+    of_measured = np.asarray(_influence(weighted, problem.data[0]), float) @ instruments.T @ inverse.T
+
+    root = vectors.T @ jacobian / np.sqrt(values + ridge * values.max())[:, None]
     curvature = root.T @ root / float(weighted.num_effective)
-    j_statistic, freedom = _j_statistic(values, vectors, ridge, end.residual, end.jacobian, noise)
+    j_statistic, freedom = _j_statistic(values, vectors, ridge, residual, jacobian, noise)
     result: Any = RESULTS.successful if end.converged else RESULTS.fit_not_converged
-    outer = problem.constrain_jacobian(end.position)
+    outer = problem.parameters.jacobian(end.position)
     covariance = outer @ end.covariance @ outer.T
     return ReweightedFit(
-        params=problem.constrain(end.position),
-        standard_errors=split_vector(np.sqrt(np.diag(covariance)), problem.population),
+        params=problem.parameters.at(end.position),
+        standard_errors=problem.parameters.by_name(np.sqrt(np.diag(covariance))),
         covariance=covariance,
-        labels=tuple(problem.labels),
+        labels=tuple(problem.parameters.labels),
         unconstrained=end.position,
         unconstrained_covariance=end.covariance,
         curvature=curvature,
         loss_scale=float(len(curvature) / (2 * np.trace(curvature @ end.covariance))),
-        influences=end.influences,
+        influences=(of_measured, -inner @ inverse.T),
         j_statistic=j_statistic,
         degrees_of_freedom=freedom,
         p_value=float(scipy.special.chdtrc(freedom, j_statistic)) if freedom > 0 else float("nan"),
@@ -153,6 +168,18 @@ def _j_statistic(values, vectors, ridge, residual, jacobian, noise):
 @eqx.filter_jit
 def _jacobian(weighted, cloud, tangents, scores):
     return weighted.feature_jacobian(cloud, tangents, scores)
+
+
+@eqx.filter_jit
+def _features(weighted, simulated, measured):
+    cloud, tangents, scores = simulated
+    residual = weighted.features(cloud) - weighted.features(measured)
+    return residual, weighted.feature_jacobian(cloud, tangents, scores), weighted.feature_influence(cloud, cloud)
+
+
+@eqx.filter_jit
+def _influence(weighted, cloud):
+    return weighted.feature_influence(cloud, cloud)
 
 
 def _check_fit(estimator, fit):

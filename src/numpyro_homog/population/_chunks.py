@@ -1,12 +1,29 @@
 """Chunks of a plate: their size, and a function mapped over them with one Jacobian pass for all derivatives."""
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from .._platform import specimens_per_chunk
+
+
+class Specimens(NamedTuple):
+    """Simulated specimens with their derivatives in the unconstrained parameters.
+
+    Attributes:
+        points: shape (M, p).
+        tangents: derivative by path, shape (M, p, P).
+        scores: derivative of the log weights, shape (M, P); None where no site is scored.
+    """
+
+    points: Float[Array, "specimens components"]
+    tangents: Float[Array, "specimens components unconstrained"]
+    scores: Float[Array, "specimens unconstrained"] | None
 
 
 def checked_chunk_size(chunk_size: int | None, num_specimens: int, bytes_per_specimen: int) -> int:
@@ -23,25 +40,52 @@ def checked_chunk_size(chunk_size: int | None, num_specimens: int, bytes_per_spe
     return int(chunk_size)
 
 
-@eqx.filter_custom_jvp
-def map_chunks(flat, others):
-    """`run(flat, rng_key, chunk)` for all chunks, in sequence; `others` is (run, rng_key, chunks)."""
-    run, rng_key, chunks = others
-    return jax.lax.map(lambda chunk: run(flat, rng_key, chunk), chunks)
+def value_and_jacobian(fn: Callable, x: Array, argument: Any, *, is_single: bool) -> tuple[PyTree, PyTree]:
+    """`fn(x, argument)` and its derivative in the vector x, last.
+
+    Args:
+        fn: function of a chunk, or of a single specimen.
+        x: vector that all specimens share.
+        argument: what tells the chunk, or if `is_single` the specimens of the chunk along the first axes.
+        is_single: forward over x for a whole chunk, or in reverse over the outputs of each specimen by itself: the one
+            costs a tangent for each entry of x, the other a cotangent for each output.
+    """
+
+    def along(transform, argument):
+        def with_value(x):
+            value = fn(x, argument)
+            return value, value
+
+        return transform(with_value, has_aux=True)(x)
+
+    if is_single:
+        jacobian, value = jax.vmap(lambda argument: along(jax.jacrev, argument))(argument)
+    else:
+        jacobian, value = along(jax.jacfwd, argument)
+    return value, jacobian
+
+
+def _map_chunks(flat, others):
+    """`run(flat, rng_key, chunk)` for all chunks, in sequence; `others` is (run, rng_key, chunks, is_single).
+
+    If `is_single`, `run` takes one specimen, and chunks have an axis of specimens.
+    """
+    run, rng_key, chunks, is_single = others
+    each = jax.vmap(run, (None, None, 0)) if is_single else run
+    return jax.lax.map(lambda chunk: each(flat, rng_key, chunk), chunks)
+
+
+map_chunks = eqx.filter_custom_jvp(_map_chunks)
 
 
 @map_chunks.def_jvp
 def _map_chunks_jvp(primals, tangents):
     # The whole Jacobian inside the chunks: one solve serves all its columns, and reverse mode keeps no fields.
     (flat, others), (tangent, other_tangents) = primals, tangents
-    run, rng_key, chunks = others
-    basis = jnp.eye(flat.size, dtype=flat.dtype)
+    run, rng_key, chunks, is_single = others
 
     def with_jacobian(chunk):
-        def along(direction):
-            return jax.jvp(lambda x: run(x, rng_key, chunk), (flat,), (direction,))
-
-        return jax.vmap(along, out_axes=(None, -1))(basis)
+        return value_and_jacobian(lambda x, part: run(x, rng_key, part), flat, chunk, is_single=is_single)
 
     values, jacobian = jax.lax.map(with_jacobian, chunks)
     tangent = jnp.zeros_like(flat) if tangent is None else tangent
@@ -50,9 +94,6 @@ def _map_chunks_jvp(primals, tangents):
     change = jax.tree.map(lambda columns: columns @ tangent, jacobian)
     if jax.tree.leaves(other_tangents):
         # Something else that the model closes over is differentiated too: the ordinary rule, at the usual price.
-        def plain(others):
-            run, rng_key, chunks = others
-            return jax.lax.map(lambda chunk: run(flat, rng_key, chunk), chunks)
-
-        change = jax.tree.map(jnp.add, change, eqx.filter_jvp(plain, (others,), (other_tangents,))[1])
+        moved = eqx.filter_jvp(lambda others: _map_chunks(flat, others), (others,), (other_tangents,))[1]
+        change = jax.tree.map(jnp.add, change, moved)
     return values, change

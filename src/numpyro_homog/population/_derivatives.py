@@ -53,7 +53,7 @@ class Graph(NamedTuple):
 
 
 class Derivatives(NamedTuple):
-    """The findings of `plan_derivatives`; see `Population`."""
+    """The findings of `plan_derivatives`; see `Simulator`."""
 
     non_reparametrized: dict[str, tuple[str, ...]]
     scored: dict[str, tuple[str, ...]]

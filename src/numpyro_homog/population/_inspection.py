@@ -32,7 +32,7 @@ class Facts(NamedTuple):
 
 
 def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None, score: tuple[str, ...] = ()) -> Facts:
-    """Trace the model abstractly, twice with different plate sizes, and sort its sites; see `Population`."""
+    """Trace the model abstractly, twice with different plate sizes, and sort its sites; see `Simulator`."""
     given = GivenSites(model)
     sites, shapes, cells = _abstract_trace(given)
     if given.seeded:

@@ -11,7 +11,7 @@ from numpyro.distributions import biject_to
 
 from ._bijection import bijection, unconstrained_log_density
 from ._messengers import HideSpecimens
-from ._population import Population
+from ._simulator import Simulator
 
 _FARTHEST = 4.0  # widths of the prior beyond which a draw no longer counts
 _DRAWS_PER_PARAMETER = 4
@@ -59,14 +59,14 @@ class Whitening:
         self.centre = estimate + root @ (vectors @ (share * towards))
         self.factor = root @ (vectors * np.sqrt(share))
 
-    def sample_parameters(self, population: Population, hidden: HideSpecimens, args: tuple, kwargs: dict) -> None:
+    def sample_parameters(self, simulator: Simulator, hidden: HideSpecimens, args: tuple, kwargs: dict) -> None:
         """Run a model without its specimens; its parameters become deterministic sites, functions of one latent.
 
         The sites are "whitened", the vector z of shape (P,), and the factor "whitened_prior", the log density of the
         prior in terms of z, less that of N(0, 1), so that both together are the prior.
 
         Args:
-            population: of the model.
+            simulator: of the model.
             hidden: the model without its specimens (`hide_specimens`).
             args: positional arguments of the model.
             kwargs: keyword arguments of the model.
@@ -74,7 +74,7 @@ class Whitening:
         Raises:
             ValueError: if the parameters of the model are not those of the fit.
         """
-        labels = tuple(population.parameter_labels())
+        labels = tuple(simulator.parameters.labels)
         if labels != self.labels:
             raise ValueError(
                 f"The fit is of a model with the parameters {list(self.labels)}; this one has {list(labels)}. Pass the"
@@ -83,7 +83,7 @@ class Whitening:
         standard = dist.Normal(jnp.zeros(len(self.centre)), 1.0).to_event(1)
         z = numpyro.sample("whitened", standard)
         vector = jnp.asarray(self.centre, z.dtype) + jnp.asarray(self.factor, z.dtype) @ z
-        unconstrained = population.split(vector)
+        unconstrained = simulator.parameters.split(vector)
 
         def substitute_fn(site):
             if site["type"] == "sample" and site["name"] in unconstrained:

@@ -1,4 +1,4 @@
-"""What a minimum-distance fit returns."""
+"""What the stages of an estimate return."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from jaxtyping import ArrayLike
 
 from .._compat import arviz_groups
 from .._results import RESULTS
-from ..population import Population
-from ._basins import BasinTable
+from .._table import AbstractReport, Table
+from ..divergences import WeightedSlicedWasserstein
+from ..optimise import BasinTable
+from ..population import Simulator
 from ._bootstrap import posterior_bootstrap
-from ._prediction import predict
-from ._table import Table
 
 
-class MinimumDistanceResult(eqx.Module):
+class MinimumDistanceResult(AbstractReport, eqx.Module):
     """Point estimate of the parameters of a model, with standard errors and what they rest on.
 
     Attributes:
@@ -58,7 +58,7 @@ class MinimumDistanceResult(eqx.Module):
             residuals), "num_populations" (of whose estimates this one is the mean; more than one with scores).
         data: compared site -> measured values.
         prior: draws of the prior in unconstrained space, shape (num_draws, P).
-        population: what simulates the specimens of the model. It goes into a pickle with the model's own code, unless a
+        simulator: what simulates the specimens of the model. It goes into a pickle with the model's own code, unless a
             module holds that.
     """
 
@@ -84,7 +84,7 @@ class MinimumDistanceResult(eqx.Module):
     stats: dict[str, Any]
     data: dict[str, np.ndarray]
     prior: np.ndarray
-    population: Population = eqx.field(static=True)
+    simulator: Simulator = eqx.field(static=True)
 
     def predict(self, rng_key: ArrayLike, num_specimens: int) -> dict[str, np.ndarray]:
         """Simulate specimens at the estimate.
@@ -105,7 +105,7 @@ class MinimumDistanceResult(eqx.Module):
         Example:
             >>> nh.plot_cloud(measured, fit.predict(jax.random.key(1), 4000)["K_eff"], unit="W/(m K)")
         """
-        return predict(self.population, self.params, rng_key, num_specimens)
+        return self.simulator.resize(num_specimens).sample(self.params, rng_key)
 
     def to_arviz(self, *, num_draws: int = 1000) -> Any:
         """The estimate as an ArviZ object, which writes NetCDF.
@@ -141,16 +141,6 @@ class MinimumDistanceResult(eqx.Module):
             point_estimate=_dataset(self.params),
         )
 
-    def summary(self) -> str:
-        """Estimates, standard errors, fit and costs as a text table."""
-        return self._table().to_text()
-
-    def __repr__(self) -> str:
-        return f"MinimumDistanceResult\n\n{self.summary()}\n\n{self.basins!r}"
-
-    def _repr_html_(self) -> str:
-        return self._table().to_html("MinimumDistanceResult") + self.basins._repr_html_()
-
     def _table(self):
         estimates = np.concatenate([value.ravel() for value in self.params.values()])
         rows = [("parameter", "estimate", "standard error")]
@@ -180,7 +170,75 @@ class MinimumDistanceResult(eqx.Module):
             notes += [f"  undetermined: {direction}" for direction in self.undetermined]
             notes += [f"  at the edge of its support: {name}" for name in self.at_edge]
         notes += [f"  {words}" for words in self.evidence]
-        return Table(rows, notes)
+        return Table("MinimumDistanceResult", rows, notes, self.basins.table())
+
+
+class ReweightedFit(AbstractReport, eqx.Module):
+    """Second-stage estimate, with standard errors and a test of the model; prints as a table.
+
+    Attributes:
+        params: name -> estimate, constrained, in the model's units.
+        standard_errors: name -> standard error of each entry, of the same shape.
+        covariance: covariance of the constrained parameters in the order of `labels`, simulation noise included.
+        labels: name of each entry of the raveled parameters.
+        unconstrained: the estimate in unconstrained space, shape (P,).
+        unconstrained_covariance: covariance there, shape (P, P).
+        curvature: Gauss-Newton matrix of the divergence `weighted` there, shape (P, P).
+        influences: as of `MinimumDistanceResult`.
+        loss_scale: weight of `weighted` in a Gibbs posterior whose size matches the covariance.
+        j_statistic: squared length of the whitened residuals that no change of the parameters can remove.
+        degrees_of_freedom: its mean if the model is right: number of eigenvalues above the ridge, less P.
+        p_value: probability that chi-square exceeds it if the model is right. A small one says that the model cannot
+            make these data; a large one proves nothing.
+        weighted: the divergence, for further use: its directions and weights belong to these data.
+        first: the fit of the first stage.
+        result: `RESULTS.successful`, or what to beware of, as advice.
+        stats: "iterations", "solves" (specimens simulated, the pilot included), "num_pilot".
+    """
+
+    params: dict[str, np.ndarray]
+    standard_errors: dict[str, np.ndarray]
+    covariance: np.ndarray
+    labels: tuple[str, ...]
+    unconstrained: np.ndarray
+    unconstrained_covariance: np.ndarray
+    curvature: np.ndarray
+    influences: tuple[np.ndarray, np.ndarray]
+    loss_scale: float
+    j_statistic: float
+    degrees_of_freedom: int
+    p_value: float
+    weighted: WeightedSlicedWasserstein
+    first: MinimumDistanceResult
+    result: RESULTS
+    stats: dict[str, int]
+
+    def predict(self, rng_key: ArrayLike, num_specimens: int) -> dict[str, np.ndarray]:
+        """Simulate specimens at the estimate; see `MinimumDistanceResult.predict`."""
+        return self.simulator.resize(num_specimens).sample(self.params, rng_key)
+
+    @property
+    def simulator(self) -> Simulator:
+        """What simulates the specimens of the model."""
+        return self.first.simulator
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Draws of the prior in unconstrained space, shape (num_draws, P)."""
+        return self.first.prior
+
+    def _table(self):
+        rows = [("parameter", "estimate", "standard error", "first stage", "standard error")]
+        first_errors = self.first.standard_errors or {name: np.full(v.shape, np.nan) for name, v in self.params.items()}
+        columns = (self.params, self.standard_errors, self.first.params, first_errors)
+        flat = [np.concatenate([column[name].ravel() for name in self.params]) for column in columns]
+        for label, *numbers in zip(self.labels, *flat, strict=True):
+            rows.append((label, *(f"{x:.{digits}g}" for x, digits in zip(numbers, (5, 2, 5, 2), strict=True))))
+        notes = [f"J = {self.j_statistic:.4g} on {self.degrees_of_freedom} degrees of freedom, p = {self.p_value:.2g}"]
+        if self.result != RESULTS.successful:
+            advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
+            notes += ["", f"Beware: {advice}"]
+        return Table("ReweightedFit", rows, notes)
 
 
 def _dataset(arrays):

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._table import Table
 from ._levenberg_marquardt import FAILED, Descent
-from ._table import Table
 
 
 class Basin(NamedTuple):
@@ -32,12 +32,13 @@ class BasinTable(tuple[Basin, ...]):
     """The basins that a fit has found, best first; prints as a table."""
 
     def __repr__(self) -> str:
-        return self._table().to_text()
+        return self.table().to_text()
 
     def _repr_html_(self) -> str:
-        return self._table().to_html("Basins")
+        return self.table().to_html()
 
-    def _table(self):
+    def table(self) -> Table:
+        """The table."""
         rows = [("basin", "starts", "loss", "specimens", "ended", "parameters")]
         for number, basin in enumerate(self):
             values = "  ".join(f"{name}={_format(value)}" for name, value in basin.params.items())
@@ -45,7 +46,7 @@ class BasinTable(tuple[Basin, ...]):
             rows.append(
                 (str(number), starts, f"{basin.loss:.4g}", str(basin.num_specimens), basin.status, values or "-")
             )
-        return Table(rows)
+        return Table("Basins", rows)
 
 
 def is_same_basin(end: Descent, position: np.ndarray, tolerance: float) -> bool:

@@ -1,6 +1,5 @@
 """The state of a run in one file, replaced as a whole after each iteration."""
 
-import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -8,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from .._store import write_whole
+
 _FINGERPRINT = "fingerprint"
 
 
 class Checkpoint:
     """Named groups of arrays, in memory and, if a path is given, on disk.
 
-    The file is written beside its place and renamed into it, so whoever dies at whatever moment leaves the last whole
-    state behind. It holds plain arrays and no pickles.
+    Whoever dies at whatever moment leaves the last whole state behind. It holds plain arrays and no pickles.
 
     Args:
         path: the file, or None to keep the state in memory only.
@@ -45,12 +45,7 @@ class Checkpoint:
             return
         flat: dict[str, Any] = {_FINGERPRINT: np.array(self._fingerprint)}
         flat |= {f"{name}/{key}": array for name, part in self._groups.items() for key, array in part.items()}
-        temporary = self.path.with_name(self.path.name + ".part")
-        with temporary.open("wb") as file:
-            np.savez(file, **flat)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        write_whole(self.path, lambda file: np.savez(file, **flat))
 
     def _load(self, path: Path) -> None:
         try:
@@ -69,16 +64,3 @@ class Checkpoint:
         for name, array in arrays.items():
             group, key = name.split("/", 1)
             self._groups.setdefault(group, {})[key] = array
-
-
-def fingerprint(*parts: object) -> str:
-    """Digest of arrays and printable settings; equal inputs give equal digests in every process."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
-        else:
-            digest.update(repr(part).encode())
-        digest.update(b"|")
-    return digest.hexdigest()

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import equinox as eqx
 import numpy as np
 
+from ._objective import Evaluation
+
 RUNNING, CONVERGED, STALLED, EXHAUSTED, FAILED = "running", "converged", "stalled", "max_steps", "failed"
 ABANDONED = "abandoned"
 _MAX_DAMPING = 1e8
@@ -51,21 +53,6 @@ class LevenbergMarquardt(eqx.Module):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"LevenbergMarquardt({name}=...) must be positive; got {value}.")
-
-
-class Evaluation(NamedTuple):
-    """Quadratic model of the divergence at one point, in float64; the fields of `divergences.Linearization`."""
-
-    value: np.ndarray
-    gradient: np.ndarray
-    curvature: np.ndarray
-    curvature_noise: np.ndarray
-    num_groups: np.ndarray
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether the point can be accepted."""
-        return all(bool(np.isfinite(part).all()) for part in self)
 
 
 class Descent(NamedTuple):
