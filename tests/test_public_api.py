@@ -39,6 +39,7 @@ NAMESPACES = {
     "homogenization",
     "images",
     "infer",
+    "optimise",
     "io",
     "meshes",
     "plots",

@@ -103,9 +103,14 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
 def sampling_noise(
     divergence: AbstractDivergence, cloud: Float[Array, "N p"], rng_key: PRNGKeyArray
 ) -> Float[Array, ""]:
-    """Divergence of two clouds of one point each from the law of a cloud, per point: E D = noise (1/N + 1/M).
+    """What sampling alone makes of a divergence, per point: E D = noise (1/N + 1/M).
 
-    Measured between random halves of the cloud.
+    Measured between random halves of a cloud, whose law both clouds are then of.
+
+    Args:
+        divergence: a divergence.
+        cloud: shape (N, p), N >= 2.
+        rng_key: key of the halves and of the divergence.
     """
     num = cloud.shape[0]
 

@@ -167,7 +167,9 @@ class MinimumDistance:
         """
         begin, rng_key = time.perf_counter(), single_key(rng_key)
         if num_starts < 1 or len(starts) > num_starts:
-            raise ValueError(f"num_starts must be at least 1 and len(starts); got {num_starts}, {len(starts)}.")
+            raise ValueError(
+                f"num_starts must be at least 1 and the number of starts; got {num_starts}, {len(starts)}."
+            )
         problem = self.problem(*args, **kwargs)
         parameters, compiled_before = problem.parameters, problem.programs.seconds
         settings = self.optimizer if isinstance(self.optimizer, LevenbergMarquardt) else None
@@ -267,9 +269,9 @@ class MinimumDistance:
             result = RESULTS.misfit
             points = objective.specimens(best.position).points
             evidence += reasons_of_misfit(self.scale.names, np.asarray(problem.data[0]), np.asarray(points))
-        num_failed: int | None = 0
-        if self.max_failed:
-            num_failed = None if objective is None else objective.left_out(best.position).size
+        num_failed = None if objective is None else 0
+        if self.max_failed and objective is not None:
+            num_failed = objective.left_out(best.position).size
         losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
         for row, values in zip(losses, outcome.losses, strict=True):
             row[: len(values)] = values

@@ -37,6 +37,12 @@ def find_root(
 
     It ends when a step is shorter than `tolerance` standard errors of the root, or than three times that and none of
     its halves solves the equations better. The step that is left is then taken without an evaluation.
+
+    Args:
+        evaluate: function from a position, shape (P,), to the equations there.
+        position: where it begins.
+        tolerance: in standard errors.
+        max_steps: most evaluations but for the first.
     """
 
     def square(vector, metric):

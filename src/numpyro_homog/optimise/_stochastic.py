@@ -57,6 +57,16 @@ def stochastic_descents(
     The end of a start is the mean of its last 100 iterates (at most half of them) in unconstrained space. A step whose
     loss or gradient is not finite is skipped and recorded as NaN.
 
+    Args:
+        objective: what is minimised.
+        optimizer: of optax.
+        num_steps: from each start.
+        starts: unconstrained, shape (num_starts, P).
+        rng_key: key of the steps.
+        constrain: from an unconstrained position to values by name.
+        programs: what has been compiled.
+        recorder: where the run is counted, saved and shown.
+
     Raises:
         RuntimeError: if no step of any start is finite.
     """

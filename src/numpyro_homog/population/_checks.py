@@ -66,7 +66,12 @@ def checked_values(params: Mapping[str, Any], parameters: Mapping[str, jax.Shape
 
 
 def same_arguments(first: Mapping[str, Any] | tuple, second: Mapping[str, Any] | tuple) -> bool:
-    """Whether two sets of arguments of a model are equal, array for array."""
+    """Whether two sets of arguments of a model are equal, array for array.
+
+    Args:
+        first: positional or keyword arguments.
+        second: others of the same kind.
+    """
     leaves_1, structure_1 = jax.tree.flatten(first)
     leaves_2, structure_2 = jax.tree.flatten(second)
     same_structure: Any = structure_1 == structure_2  # type: ignore[operator]

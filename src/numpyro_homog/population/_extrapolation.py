@@ -13,11 +13,17 @@ _MAX_LOG_GROWTH = 2.0
 def extrapolate(
     parameters: ParameterSpace, vector: Array, position: Array, base: Specimens
 ) -> tuple[Float[Array, "M p"], Float[Array, "M p P"]]:
-    """Points and tangents at `vector` from those at `position`, exact to first order; traceable, without a solve.
+    """Points and tangents at another position, exact to first order; traceable, no solve.
 
     Power laws: logarithms of what is positive are linear in the logarithms of positive parameters. Effective
     tensors scale with the properties of the phases, and in 2D their inverses do so with the inverse properties;
     of the extrapolations that scale, this one alone treats both alike.
+
+    Args:
+        parameters: of the model.
+        vector: where they are wanted, unconstrained, shape (P,).
+        position: where they are known.
+        base: the specimens there.
     """
 
     def natural(v):

@@ -21,9 +21,9 @@ from ._messengers import InnerOnly, hide_specimens
 
 
 class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
-    """The latent sites of a model outside of its specimen plate: name -> shape and dtype, constrained.
+    """The parameters of a model: a mapping from names to shapes and dtypes, constrained.
 
-    It simulates nothing. Their order is that of the names; a vector holds the unconstrained values of all.
+    They are the latent sites outside of the specimen plate; nothing is simulated here. Their order is that of the names; a vector holds the unconstrained values of all.
 
     Args:
         model: a NumPyro model without arguments.

@@ -16,6 +16,10 @@ def check_simulator(simulator: Simulator, divergence: AbstractDivergence) -> Non
     Every action of a parameter needs a path derivative, or a score that the divergence can use, and no handler around
     the call may give a parameter its value. Nothing is computed, but the model is traced with its derivative.
 
+    Args:
+        simulator: of the specimens.
+        divergence: what is to be minimised.
+
     Raises:
         ValueError: naming the sites and the parameters.
     """
@@ -53,10 +57,14 @@ def check_simulator(simulator: Simulator, divergence: AbstractDivergence) -> Non
 
 
 def warn_of_few_simulated(simulator: Simulator, num_data: int) -> None:
-    """Warn if estimates by score would rest on fewer simulated specimens than twice the measured ones.
+    """Warn if scores would rest on fewer simulated specimens than twice the measured ones.
 
     The noise of the simulation is in the loss and changes with the parameters. Reweighted specimens fit it, and
     the estimate moves by a part of order 1/M, of which no standard error knows.
+
+    Args:
+        simulator: of the specimens.
+        num_data: number of measured ones.
     """
     if simulator.scored and simulator.num_specimens < 2 * num_data:
         warnings.warn(
