@@ -178,8 +178,7 @@ class MinimumDistance:
         prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
         num_draws = getattr(settings, "max_rounds", 1) * num_starts * DRAWS_PER_START
         draws = np.array(parameters.sample_vectors(prior_key, max(num_draws, _NUM_KEPT_DRAWS)))
-        prior = draws[: max(num_draws, _NUM_PRIOR_DRAWS)].copy()
-        drawn = prior[:_NUM_PRIOR_DRAWS].copy()
+        prior, drawn = draws[: max(num_draws, _NUM_PRIOR_DRAWS)].copy(), draws[:_NUM_PRIOR_DRAWS]
         for i, start in enumerate(starts):
             prior[i : num_starts * DRAWS_PER_START : num_starts] = parameters.position_of(start)
         divergence = (repr(self.divergence), *(np.asarray(leaf) for leaf in jax.tree.leaves(self.divergence)))
@@ -252,9 +251,7 @@ class MinimumDistance:
         precision = StandardErrors()
         if objective is not None:
             precision = standard_errors(problem, best, objective, prior, num_fresh(num_simulated))
-        result: Any = RESULTS.successful
-        if best.status != CONVERGED:
-            result = RESULTS.fit_not_converged
+        result: Any = RESULTS.successful if best.status == CONVERGED else RESULTS.fit_not_converged
         evidence = describe_outside(problem.parameters, best.position, prior)
         if evidence:
             result = RESULTS.outside_prior

@@ -23,7 +23,8 @@ from ._messengers import InnerOnly, hide_specimens
 class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
     """The parameters of a model: a mapping from names to shapes and dtypes, constrained.
 
-    They are the latent sites outside of the specimen plate; nothing is simulated here. Their order is that of the names; a vector holds the unconstrained values of all.
+    They are the latent sites outside of the specimen plate; nothing is simulated here. Their order is that of
+    the names; a vector holds the unconstrained values of all.
 
     Args:
         model: a NumPyro model without arguments.
