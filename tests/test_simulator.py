@@ -19,6 +19,7 @@ from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(0)
 NUM_MANY = 100
+TOLERANCE = 1e-12 if jax.config.read("jax_enable_x64") else 1e-6
 
 
 def lines(num_specimens):
@@ -33,7 +34,7 @@ def lines(num_specimens):
 def many_cells(num_specimens):
     """A hundred conductivities of a checkerboard's pieces, two numbers measured: too many for forward tangents."""
     kappa = numpyro.sample("kappa", dist.LogNormal(0.0, 0.3).expand([NUM_MANY]).to_event(1))
-    cell = nh.CellProblem(nh.Grid((10, 10)), nh.Conductivity(), nh.Periodic())
+    cell = nh.CellProblem(nh.Grid((10, 10)), nh.Conductivity(), nh.Periodic(), tolerance=TOLERANCE)
     with numpyro.plate("specimens", num_specimens):
         z = numpyro.sample("z", dist.Normal(0.0, 0.2).expand([NUM_MANY]).to_event(1))
         tensor = nh.homogenize("K_eff", cell, (kappa[None] * jnp.exp(z)).reshape(-1, 10, 10))
