@@ -58,6 +58,30 @@ def test_the_message_says_what_is_asked():
     np.testing.assert_array_equal(witness.message["fn"](), nh.effective_tensor(CELL, FIELD))
 
 
+def field_of(rng_key, fractions, kappa):
+    """One of two checkerboards in the fractions, at the conductivities of all specimens."""
+    order = jax.random.permutation(rng_key, 4)
+    return (fractions @ kappa)[:, None] * jnp.arange(1.0, 5.0)[order][None]
+
+
+def test_a_request_can_be_evaluated_again_at_other_inputs_and_knows_shapes_without_a_solve():
+    class Witness(Answer):
+        def process_message(self, msg):
+            if msg["type"] == "homogenize":
+                self.request = msg["request"]
+                assert self.request.shape.shape == (3, 2, 2)
+                assert self.request.event_ranks == (1, 1)  # one mixture for each specimen, conductivities for all
+            super().process_message(msg)
+
+    witness = Witness(answer=lambda fractions, kappa: jnp.zeros((3, 2, 2)))
+    inputs = (jnp.full((3, 2), 0.5), jnp.array([1.0, 3.0]))
+    with witness, handlers.seed(rng_seed=0):
+        nh.homogenize("K_eff", RaisingCell(), field_of, inputs=inputs, num_realizations=4)
+        nh.homogenize("K_eff", CELL, field_of, inputs=inputs, num_realizations=4)
+    there = witness.request.evaluate((jnp.full((5, 2), 0.5), jnp.array([2.0, 6.0])), KEY)
+    np.testing.assert_allclose(there[:3], 2 * witness.request.evaluate(inputs, KEY), rtol=1e-6)
+
+
 def test_hiding_the_site_does_not_hide_the_message():
     emulator = Answer()
     with emulator, handlers.trace() as trace, handlers.block(hide=["K_eff"]):

@@ -1,5 +1,6 @@
 """The primitive `homogenize`: an effective tensor as a site of a NumPyro model."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -9,6 +10,41 @@ from jaxtyping import Array, Float, PyTree
 
 from ._compat import has_handlers, send_message
 from .homogenization import AbstractCell, effective_tensor
+
+
+class Request:
+    """What a "homogenize" message asks for, which can be computed again at other inputs.
+
+    Args:
+        evaluate: function `evaluate(inputs, rng_key, *, throw)` to the tensors at inputs of the same event ranks,
+            whatever their batch.
+        inputs: arrays in any structure.
+        rng_key: key of the realisations; None where there are none.
+
+    Attributes: the same.
+    """
+
+    def __init__(self, evaluate: Callable[..., Array], inputs: tuple[PyTree, ...], rng_key: Array | None = None):
+        self.evaluate, self.inputs, self.rng_key = evaluate, inputs, rng_key
+
+    @functools.cached_property
+    def shape(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the answer; nothing is solved."""
+        return jax.eval_shape(lambda: self.evaluate(self.inputs, self.rng_key, throw=False))
+
+    @functools.cached_property
+    def event_ranks(self) -> tuple[PyTree, ...]:
+        """How many axes of each input, from the right, belong to one tensor; those before are its batch.
+
+        An input whose first axes are not those of the batch is shared by all tensors: all its axes are counted.
+        """
+        batch = self.shape.shape[:-2]
+
+        def rank(x):
+            shape = jnp.shape(x)
+            return len(shape) - (len(batch) if shape[: len(batch)] == batch else 0)
+
+        return jax.tree.map(rank, self.inputs)
 
 
 def homogenize(
@@ -23,8 +59,9 @@ def homogenize(
     """Record the effective tensor of `field` on `cell` as the deterministic site `name`.
 
     Before any finite-element work a message of type "homogenize" travels through the active handlers. It carries
-    `site` (the name), `cell`, `inputs` and a closure `fn(throw=True)`; a handler that sets its `value` answers in
-    place of the solver. The value, whoever computed it, is then recorded by `numpyro.deterministic`; hiding that
+    `site` (the name), `cell`, `inputs` and a `request`; a handler that sets its `value` answers in place of the solver.
+    The `Request` knows the shape of the answer and the event ranks of the inputs, and evaluates the cell at inputs of
+    the handler's own choice. The value, whoever computed it, is then recorded by `numpyro.deterministic`; hiding that
     site does not hide the message.
 
     Args:
@@ -60,11 +97,11 @@ def homogenize(
             " num_realizations=...."
         )
     if inputs is None or num_realizations is None:
-        inputs = (field,)
 
-        def fn(*, throw=True):
-            return effective_tensor(cell, field, throw=throw)
+        def evaluate(inputs, rng_key, *, throw=True):
+            return effective_tensor(cell, inputs[0], throw=throw)
 
+        request = Request(evaluate, (field,))
     else:
         rng_key = numpyro.prng_key()
         if rng_key is None:
@@ -72,10 +109,16 @@ def homogenize(
                 f"homogenize('{name}', ...) draws realisations: seed the model with handlers.seed(model, rng_key)."
             )
 
-        def fn(*, throw=True):
+        def evaluate(inputs, rng_key, *, throw=True):
             keys = jax.random.split(rng_key, num_realizations)
             fields = jax.vmap(lambda key: field(key, *inputs))(keys)
             return jnp.mean(effective_tensor(cell, fields, throw=throw), axis=0)
+
+        request = Request(evaluate, inputs, rng_key)
+
+    # A closure: arrays in `args` would break scan.
+    def fn(*, throw=True):
+        return request.evaluate(request.inputs, request.rng_key, throw=throw)
 
     if not has_handlers():
         return fn(throw=throw)
@@ -84,7 +127,8 @@ def homogenize(
             "type": "homogenize",
             "site": name,
             "cell": cell,
-            "inputs": inputs,
+            "inputs": request.inputs,
+            "request": request,
             "fn": fn,
             "args": (),
             "kwargs": {"throw": throw},
