@@ -17,7 +17,7 @@ _TENSOR_SIZES = (1, 2, 3, 6)  # of conductivities, and of stiffnesses as Mandel 
 def component_cloud(
     values: Num[Array | np.ndarray, "specimens *event"],
 ) -> Num[Array | np.ndarray, "specimens components"]:
-    """Components of each specimen, shape (N, p): unique ones of tensors, all entries of anything else.
+    """Components of each specimen: unique ones of tensors, all entries of anything else.
 
     Args:
         values: of JAX or NumPy; (N, *batch, d, d) with d = 1, 2 or 3 for symmetric tensors, or stiffnesses as Mandel
