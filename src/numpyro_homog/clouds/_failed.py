@@ -8,7 +8,7 @@ from jaxtyping import Array, Int, PyTree
 
 
 def without_failed(specimens: PyTree, max_failed: float) -> tuple[PyTree, Int[Array, " M"]]:
-    """Replace specimens with a value that is not finite by other specimens, if they are few. Traceable.
+    """Replace specimens with a value that is not finite by others, if they are few.
 
     So they are left out at a static shape: the law of the others is compared.
 
