@@ -23,7 +23,7 @@ from benchmarks.peers.stopwatch import Stopwatch
 PETSC = petsc_stub.install()
 try:
     import gmsh  # noqa: F401
-except (ImportError, OSError):  # no libGL; only JAX-FEM's mesh generators would need it
+except (ImportError, OSError):  # not installed, or no libGL; only JAX-FEM's mesh generators would need it
     sys.modules["gmsh"] = types.ModuleType("gmsh")
 
 import jax

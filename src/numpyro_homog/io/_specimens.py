@@ -1,6 +1,5 @@
 """`load_specimens` and `save_specimens`: tables of measured effective tensors."""
 
-import csv
 import math
 import os
 from collections.abc import Iterator
@@ -123,14 +122,12 @@ def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = 
     _raise_faults("tensors", [f"specimen {i}" for i in range(len(stack))], dict(_tensor_faults(stack, 1e-6)))
     stack = stack / mandel_factors(size) if symbol == "C" else stack
     rows, columns = np.triu_indices(size)
+    header = ",".join(component_names(symbol, sizes[size]))
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(component_names(symbol, sizes[size]))
-            for tensor in stack:
-                writer.writerow([f"{value:.{digits}g}" for value in tensor[rows, columns]])
+        with temporary.open("wb") as file:
+            np.savetxt(file, stack[:, rows, columns], f"%.{digits}g", ",", header=header, comments="")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
