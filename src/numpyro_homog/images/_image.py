@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._store import write_whole
 from ..grids import Grid
 from ._arrays import read_numpy, write_npz
 from ._hdf5 import read_fans_input, read_hdf5, write_hdf5
@@ -144,12 +145,7 @@ def save_image(path: str | os.PathLike[str], fields: Any, grid: Grid) -> None:
                 f"The field {name!r} has shape {values.shape}, but the grid is {grid.shape}; expected {grid.shape} or"
                 f" {(*grid.shape, 'components')}."
             )
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        _WRITERS[suffix](temporary, arrays, grid)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda file: _WRITERS[suffix](Path(file.name), arrays, grid))
 
 
 def _as_image(

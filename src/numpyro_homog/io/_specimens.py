@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from .._store import write_whole
 from ..tensors import mandel_factors
 from ._columns import INDICES, component_names, find_columns
 from ._tables import is_number, read_table
@@ -121,18 +122,9 @@ def save_specimens(path: str | os.PathLike[str], tensors: Any, *, symbol: str = 
         )
     _raise_faults("tensors", [f"specimen {i}" for i in range(len(stack))], dict(_tensor_faults(stack, 1e-6)))
     stack = stack / mandel_factors(size) if symbol == "C" else stack
-    rows, columns = np.triu_indices(size)
-    header = ",".join(component_names(symbol, sizes[size]))
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savetxt(file, stack[:, rows, columns], f"%.{digits}g", ",", header=header, comments="")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    table = stack[(slice(None), *np.triu_indices(size))]
+    options: dict[str, Any] = {"header": ",".join(component_names(symbol, sizes[size])), "comments": ""}
+    write_whole(Path(path), lambda file: np.savetxt(file, table, f"%.{digits}g", ",", **options))
 
 
 def _row_fault(fields: list[str], components: dict[str, int], num_fields: int) -> str:
