@@ -9,7 +9,6 @@ from numpyro.distributions.transforms import AffineTransform, PowerTransform
 from scipy import special, stats
 
 import numpyro_homog as nh
-from numpyro_homog.distributions._normal_scores import quantile_at_score
 
 KEY = jax.random.key(0)
 BOX = nh.NeumannMatern((1.0, 1.0), 5.0, 3.0, num_modes=6)
@@ -28,6 +27,13 @@ MARGINALS = {
     "half_normal": (dist.HalfNormal(2.0), stats.halfnorm(scale=2)),
     "truncated": (dist.TruncatedNormal(0.0, 1.0, low=-1.0, high=2.0), stats.truncnorm(-1, 2)),
 }
+
+
+def quantile_at_score(marginal, scores):
+    field = nh.GaussianField(jnp.zeros((scores.size, 2)), BOX)
+    return nh.GaussianCopulaField(marginal, field).transforms[-1](scores)
+
+
 CLOSED = ("normal", "lognormal", "uniform", "exponential", "gamma", "inverse_gamma", "expanded")
 
 

@@ -1,13 +1,14 @@
 """The geometry of voxel fractions: exact areas, continuity, derivatives, symmetries."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import numpyro_homog as nh
-from numpyro_homog.distributions import EuclideanDistance, SquaredDistance
-from numpyro_homog.distributions._fractions import voxel_fractions, voxel_labels
+from numpyro_homog.distributions import EuclideanDistance, LaguerreTessellation, SquaredDistance
 
 GRID = nh.Grid((16, 16))
 DELAYS = jnp.array([0.0, 0.1, 0.05])
@@ -19,16 +20,14 @@ def seeds(num=3, batch=(), key=0, d=2):
     return jax.random.uniform(jax.random.key(key), (*batch, num, d))
 
 
-compiled_fractions = jax.jit(voxel_fractions, static_argnums=(2, 3))
-compiled_labels = jax.jit(voxel_labels, static_argnums=(2, 3))
-
-
-def fractions(z, w=DELAYS, grid=GRID, distance=DISTANCES[0]):
-    return compiled_fractions(z, jnp.broadcast_to(w, z.shape[:-1]), grid, distance)
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def fractions(z, w=DELAYS, grid=GRID, distance=DISTANCES[0], sharp=False):
+    """Of the phases that grow from these seeds."""
+    return LaguerreTessellation(grid, w, distance=distance, sharp=sharp).transforms[0](z)
 
 
 def labels(z, w, grid, distance):
-    return compiled_labels(z, jnp.broadcast_to(w, z.shape[:-1]), grid, distance)
+    return fractions(z, w, grid, distance, True)
 
 
 def coarsened(values, factor):
@@ -58,7 +57,7 @@ def clipped_area(polygon, halfplanes):
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("num", [1, 3, 5])
 def test_fractions_are_nonnegative_and_sum_to_one(num, distance, eps):
-    f = fractions(seeds(num, (20,)), 0.1 * jax.random.normal(jax.random.key(1), (20, num)), distance=distance)
+    f = fractions(seeds(num, (20,)), 0.1 * jax.random.normal(jax.random.key(1), (20, num)), GRID, distance)
     assert f.shape == (20, 16, 16, num)
     assert float(f.min()) >= 0
     np.testing.assert_allclose(f.sum(-1), 1, atol=8 * eps)
@@ -123,9 +122,7 @@ def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, di
     @jax.jit
     @jax.vmap
     def at(t):
-        return jax.jvp(
-            lambda t: voxel_fractions(z + t * direction, DELAYS / 3, grid, distance), (t,), (jnp.ones_like(t),)
-        )
+        return jax.jvp(lambda t: fractions(z + t * direction, DELAYS / 3, grid, distance), (t,), (jnp.ones_like(t),))
 
     def jumps(t):
         return [np.abs(np.diff(np.asarray(q).reshape(*t.shape, -1), axis=-2)).max(-1) for q in at(t.ravel())]
@@ -170,7 +167,7 @@ def test_degenerate_seeds_have_finite_values_and_derivatives(distance):
     ]
     z = jnp.array(cases)
     for w in (jnp.zeros(3), jnp.array([0.0, 0.5, 0.0]), DELAYS):
-        f, pull = jax.vjp(lambda z, w: fractions(z, w, distance=distance), z, jnp.broadcast_to(w, (4, 3)))
+        f, pull = jax.vjp(lambda z, w: fractions(z, w, GRID, distance), z, jnp.broadcast_to(w, (4, 3)))
         assert bool(jnp.all(jnp.isfinite(f)))
         np.testing.assert_allclose(f.sum(-1), 1, atol=1e-5)
         assert all(bool(jnp.all(jnp.isfinite(g))) for g in pull(jnp.cos(jnp.arange(f.size)).reshape(f.shape)))

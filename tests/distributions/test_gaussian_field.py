@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import numpyro_homog as nh
-from numpyro_homog.distributions import _modes
+from numpyro_homog.distributions import _covariance
 
 KEY = jax.random.key(0)
 TORUS = nh.PeriodicMatern((1.0, 1.0), 0.2, 1.5, num_modes=4)
@@ -38,9 +38,9 @@ def test_chunks_of_points_change_nothing(leading, monkeypatch):
     def total(points, coefficients):
         def function(x):
             modes = [jnp.cos(x[:, i, None] * jnp.arange(n)) for i, n in enumerate((4, 5))]
-            return _modes.sum_at_points(coefficients, modes)
+            return _covariance.sum_at_points(coefficients, modes)
 
-        values = _modes.in_chunks(function, 24, points)
+        values = _covariance.in_chunks(function, 24, points)
         assert values.shape == (*leading, 7, 3)
         return jnp.sum(values**2), values
 
@@ -48,7 +48,7 @@ def test_chunks_of_points_change_nothing(leading, monkeypatch):
         return jax.jit(jax.value_and_grad(lambda *args: total(*args), argnums=(0, 1), has_aux=True))
 
     whole = both()(points, coefficients)
-    monkeypatch.setattr(_modes, "_CHUNK_ENTRIES", 100)
+    monkeypatch.setattr(_covariance, "_CHUNK_ENTRIES", 100)
     pieces = both()(points, coefficients)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(pieces), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -47,12 +47,6 @@ def test_parameters_of_each_specimen_in_a_plate():
     np.testing.assert_allclose(sites["phases"]["value"], jnp.stack(expected), rtol=1e-5)
 
 
-def test_a_function_that_decides_claims_no_derivative():
-    law = Pushforward(CENTRE, disk, 0.3, smooth=False)
-    assert not law.has_rsample
-    assert law.reparametrized_params == []
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -87,9 +81,3 @@ def test_a_transform_without_inverse_shape_is_told_what_is_missing():
     message = r"'phases' has shape \(5, 8, 8, 8, 8, 2\), .* announces \(5, 8, 8, 2\).* `inverse_shape`"
     with pytest.raises(ValueError, match=message):
         Simulator(model, ("K_eff",), (5,), {})
-
-
-def test_what_is_made_of_discrete_noise_has_no_path():
-    made = Pushforward(dist.Bernoulli(0.3).expand([4]).to_event(1), lambda z: 2.0 * z)
-    assert not made.has_rsample
-    assert made.reparametrized_params == []

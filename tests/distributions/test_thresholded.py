@@ -94,19 +94,6 @@ def test_an_absent_phase_is_absent(temperature):
         assert np.isfinite(slope(fractions)).all()
 
 
-def test_reparametrization_is_told_truthfully():
-    sharp = nh.ThresholdedGaussianField(nh.Grid((4, 4)), TORUS, FRACTIONS)
-    smooth = nh.ThresholdedGaussianField(nh.Grid((4, 4)), TORUS, FRACTIONS, temperature=0.1)
-    assert not sharp.has_rsample
-    assert not sharp.expand((2,)).has_rsample
-    assert sharp.reparametrized_params == []
-    with pytest.raises(NotImplementedError, match="temperature"):
-        sharp.rsample(KEY)
-    assert smooth.has_rsample
-    assert "fractions" in smooth.reparametrized_params
-    np.testing.assert_array_equal(smooth.rsample(KEY), smooth.sample(KEY))
-
-
 def test_batches_of_fractions_and_temperatures_broadcast():
     fractions = jnp.array([[0.1, 0.9], [0.9, 0.1]])[:, None]
     law = nh.ThresholdedGaussianField(nh.Grid((3, 4)), TORUS, fractions, temperature=jnp.array([0.05, 0.1, 0.2]))

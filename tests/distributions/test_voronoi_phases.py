@@ -1,4 +1,4 @@
-"""VoronoiPhases as a NumPyro distribution, and its geometry."""
+"""VoronoiPhases as a NumPyro distribution: labels, parameters without a path, statistics, refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,9 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
-from numpyro.infer import Predictive
-from numpyro.infer.reparam import TransformReparam
-from numpyro.infer.util import log_density
-from scipy.spatial import cKDTree
 
 import numpyro_homog as nh
-from numpyro_homog.distributions import SquaredDistance, VoronoiPhases
-from numpyro_homog.distributions._fractions import voxel_fractions
-from numpyro_homog.distributions._voronoi import num_cells, voronoi_phases
-from numpyro_homog.distributions._voronoi_phases import labels, relaxed_labels
+from numpyro_homog.distributions import VoronoiPhases
 from numpyro_homog.population import Simulator
 
 GRID = nh.Grid((8, 8))
@@ -33,18 +26,6 @@ def model(num_specimens, temperature=None):
 
 
 # --- the distribution ---
-
-
-def test_shapes():
-    law = VoronoiPhases(GRID, jnp.broadcast_to(FRACTIONS, (6, 3)), 4, sharp=True)
-    assert law.batch_shape == (6,)
-    assert law.event_shape == (8, 8, 3)
-    assert law.base_dist.batch_shape == (6,)
-    assert law.base_dist.event_shape == (4, 3)
-    samples = law.sample(KEY, (2,))
-    assert samples.shape == (2, 6, 8, 8, 3)
-    assert bool(jnp.all(law.support(samples)))
-    assert law.expand((5, 6)).sample(KEY).shape == (5, 6, 8, 8, 3)
 
 
 def test_shapes_with_given_seeds():
@@ -65,38 +46,6 @@ def test_given_seeds_and_drawn_ones_are_one_law(options):
     noise = law.base_dist.sample(KEY, (5,))
     given = VoronoiPhases(GRID, FRACTIONS[None], seeds=noise[..., :2], **options)
     np.testing.assert_allclose(given.transforms[0](noise[..., 2]), law.transforms[0](noise), atol=1e-5)
-
-
-@pytest.mark.slow
-def test_jit_vmap_and_pytree():
-    seeds = jax.random.uniform(KEY, (4, 2))
-    for law in (
-        VoronoiPhases(GRID, FRACTIONS, 4, sharp=True),
-        VoronoiPhases(GRID, FRACTIONS[None], seeds=seeds, sharp=True, temperature=0.1),
-    ):
-        leaves, structure = jax.tree.flatten(law)
-        again = jax.tree.unflatten(structure, leaves)
-        assert again.transforms[0] == law.transforms[0]
-        assert again.reparametrized_params == law.reparametrized_params
-        sample = jax.jit(lambda law, key: law.sample(key))
-        np.testing.assert_array_equal(sample(law, KEY), sample(again, KEY))
-    assert VoronoiPhases(GRID, FRACTIONS, 4).transforms[0] != law.transforms[0]
-    batch = jax.vmap(lambda f: VoronoiPhases(GRID, f, 4, sharp=True))(jnp.broadcast_to(FRACTIONS, (4, 3)))
-    keys = jax.random.split(KEY, 4)
-    samples = jax.vmap(lambda law, key: law.sample(key))(batch, keys)
-    np.testing.assert_array_equal(samples[2], VoronoiPhases(GRID, FRACTIONS, 4, sharp=True).sample(keys[2]))
-
-
-@pytest.mark.slow
-def test_predictive_and_reparam():
-    draws = Predictive(model, num_samples=3)(KEY, num_specimens=4)
-    assert draws["phases"].shape == (3, 4, 8, 8, 3)
-    exposed = handlers.reparam(model, config={"phases": TransformReparam()})
-    trace = handlers.trace(handlers.seed(exposed, KEY)).get_trace(4)
-    assert trace["phases_base"]["value"].shape == (4, 4, 3)
-    assert trace["phases"]["type"] == "deterministic"
-    values = {name: trace[name]["value"] for name in ("alpha", "shares", "phases_base")}
-    assert np.isfinite(log_density(exposed, (4,), {}, values)[0])
 
 
 @pytest.mark.slow
@@ -127,26 +76,6 @@ def test_a_field_evaluated_at_the_seeds():
 # --- parameters without a path ---
 
 
-def test_reparametrization_is_told_truthfully():
-    seeds = jax.random.uniform(KEY, (4, 2))
-
-    def told(temperature, sharp, **given):
-        fractions = FRACTIONS[None] if given else FRACTIONS
-        law = VoronoiPhases(GRID, fractions, **(given or {"num_seeds": 4}), temperature=temperature, sharp=sharp)
-        assert law.expand((2,)).has_rsample == law.has_rsample
-        if not law.has_rsample:
-            with pytest.raises(NotImplementedError, match="temperature"):
-                law.rsample(KEY)
-        return law.reparametrized_params, law.has_rsample
-
-    assert told(None, False) == told(None, True) == ([], False)
-    assert told(0.1, False) == told(0.1, True) == (["fractions"], True)
-    assert told(None, False, seeds=seeds) == (["seeds"], False)
-    assert told(None, True, seeds=seeds) == ([], False)
-    assert told(0.1, True, seeds=seeds) == (["fractions"], False)
-    assert told(0.1, False, seeds=seeds) == (["fractions", "seeds"], True)
-
-
 def test_populations_report_fractions_that_act_through_labels_only():
     assert Simulator(model, ["means"], (4,)).non_reparametrized == {"phases": ("alpha",)}
     assert Simulator(model, ["means"], (4,), {"temperature": 0.1}).non_reparametrized == {}
@@ -174,16 +103,23 @@ def test_estimators_refuse_and_handlers_warn():
 # --- labels ---
 
 
+def shares_of(u, f, temperature=None):
+    """Phases of the cell of one seed, for each of the numbers u."""
+    law = VoronoiPhases(nh.Grid(1), f[None], seeds=jnp.zeros((1, 1)), temperature=temperature)
+    return law.transforms[0](u[:, None])[:, 0]
+
+
 def test_labels_have_their_probabilities_and_relaxed_ones_the_same_mean(x64):
     u = (jnp.arange(20000) + 0.5) / 20000
     f = jnp.array([0.05, 0.0, 0.65, 0.3])
-    np.testing.assert_allclose(labels(u, f).mean(0), f, atol=1e-4)
+    labels = shares_of(u, f)
+    np.testing.assert_allclose(labels.mean(0), f, atol=1e-4)
     for temperature in (0.003, 0.1, 1.0):
-        shares = relaxed_labels(u, f, jnp.asarray(temperature))
+        shares = shares_of(u, f, temperature)
         assert float(shares.min()) >= 0
         np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
         np.testing.assert_allclose(shares.mean(0), f, atol=2e-6 if x64 else 1e-4)  # the midpoint rule
-    distances = [float(jnp.abs(relaxed_labels(u, f, jnp.asarray(t)) - labels(u, f)).mean()) for t in (0.1, 0.01, 0.001)]
+    distances = [float(jnp.abs(shares_of(u, f, t) - labels).mean()) for t in (0.1, 0.01, 0.001)]
     assert distances[0] > 5 * distances[1] > 25 * distances[2]
 
 
@@ -211,129 +147,6 @@ def test_hard_labels_have_no_derivative_in_fractions():
     np.testing.assert_array_equal(jax.jit(jax.jacfwd(volume))(FRACTIONS), 0)
 
 
-# --- geometry ---
-
-
-def all_planes(seeds, membership, grid):
-    """By the exact areas of all K cells in every voxel."""
-    cells = voxel_fractions(seeds, jnp.zeros(seeds.shape[:-1], seeds.dtype), grid, SquaredDistance())
-    return jnp.einsum("b...k,bkj->b...j", cells, membership)
-
-
-def random_cells(num, batch=3, kind="uniform"):
-    z = jax.random.uniform(jax.random.key(num), (batch, num, 2))
-    z = 0.9 + 0.2 * z if kind == "clustered" else z
-    return z, jax.nn.one_hot(jax.random.randint(KEY, (batch, num), 0, 3), 3, dtype=z.dtype)
-
-
-@pytest.mark.parametrize("num", [1, 2, 4])
-def test_few_seeds_are_cut_exactly(num):
-    seeds, membership = random_cells(num)
-    found = voronoi_phases(seeds, membership, GRID, sharp=False)
-    np.testing.assert_allclose(found, all_planes(seeds, membership, GRID), atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("n", "num"), [(64, 45), (32, 45), (12, 12)])
-def test_many_seeds_are_cut_as_by_all_planes(n, num):
-    grid = nh.Grid((n, n))
-    seeds, membership = random_cells(num)
-    error = jnp.abs(voronoi_phases(seeds, membership, grid, sharp=False) - all_planes(seeds, membership, grid))
-    assert float((error.max(-1) > 1e-4).mean()) < 0.01, "voxels with more cells than are cut are rare"
-    assert float(error.mean()) < 2e-4
-
-
-@pytest.mark.x32
-@pytest.mark.parametrize("kind", ["uniform", "clustered"])
-def test_fractions_agree_with_sharp_voxels_of_a_fine_grid(kind):
-    seeds, membership = random_cells(60, kind=kind)
-    smooth = voronoi_phases(seeds, membership, nh.Grid((32, 32)), sharp=False)
-    assert float(smooth.min()) >= 0
-    np.testing.assert_allclose(smooth.sum(-1), 1, atol=1e-5)
-    fine = voronoi_phases(seeds, membership, nh.Grid((512, 512)), sharp=True)
-    error = np.abs(smooth - fine.reshape(-1, 32, 16, 32, 16, 3).mean((2, 4))).ravel()
-    # An interface crosses about twenty of the 256 fine voxels in a coarse one. Clustered seeds crowd in some voxels.
-    assert np.quantile(error, 0.99) < (0.03 if kind == "uniform" else 0.2)
-    assert error.mean() < (2e-3 if kind == "uniform" else 1e-2)
-
-
-@pytest.mark.parametrize("sharp", [False, True])
-def test_symmetries(sharp, eps):
-    grid = nh.Grid((32, 32))
-    seeds, membership = random_cells(50)
-
-    def phases(z, m=membership):
-        return np.asarray(voronoi_phases(z, m, grid, sharp=sharp))
-
-    f, close = phases(seeds), {"atol": 1e5 * eps}
-    order = jax.random.permutation(KEY, 50)
-    np.testing.assert_allclose(phases(seeds[:, order], membership[:, order]), f, **close)
-    np.testing.assert_allclose(phases(seeds + jnp.array([3, 5]) / 32), np.roll(f, (3, 5), (1, 2)), **close)
-    np.testing.assert_allclose(phases(seeds - 2.0), f, **close)
-    np.testing.assert_allclose(phases(seeds[..., ::-1]), np.swapaxes(f, 1, 2), **close)
-
-
-@pytest.mark.x64_only
-@pytest.mark.slow
-def test_derivative_in_given_seeds_agrees_with_differences():
-    grid = nh.Grid((16, 16))
-    seeds, _ = random_cells(50)
-    weights, direction = jax.random.normal(KEY, (3, 16, 16, 3)), jax.random.normal(jax.random.key(1), seeds.shape)
-
-    @jax.jit
-    def f(z):
-        law = VoronoiPhases(grid, FRACTIONS[None], seeds=z)
-        return jnp.sum(weights * law.sample(KEY))
-
-    step = 1e-6
-    difference = (f(seeds + step * direction) - f(seeds - step * direction)) / (2 * step)
-    assert float(jnp.sum(jax.grad(f)(seeds) * direction)) == pytest.approx(float(difference), rel=1e-5)
-
-
-def test_groups_of_members_change_nothing(eps):
-    grid = nh.Grid((16, 16))  # sixteen members at a time
-    seeds, membership = random_cells(40, batch=37)
-    together = voronoi_phases(seeds, membership, grid, sharp=True)
-    np.testing.assert_array_equal(together[30:], voronoi_phases(seeds[30:], membership[30:], grid, sharp=True))
-
-
-@pytest.mark.parametrize("grid", [nh.Grid((60,)), nh.Grid((6, 7, 8))])
-def test_sharp_cells_exist_in_any_dimension(grid):
-    sample = VoronoiPhases(grid, FRACTIONS, 50, sharp=True).sample(KEY, (3,))
-    assert sample.shape == (3, *grid.shape, 3)
-    assert set(np.unique(sample)) == {0.0, 1.0}
-
-
-@pytest.mark.x32
-@pytest.mark.parametrize("shape", [(60,), pytest.param((12, 10, 14), marks=pytest.mark.slow)])
-def test_fractions_in_any_dimension(shape):
-    fine = nh.Grid(tuple(4 * n for n in shape))
-    smooth = VoronoiPhases(nh.Grid(shape), FRACTIONS, 20).sample(KEY, (2,))
-    np.testing.assert_allclose(smooth.sum(-1), 1, atol=1e-5)
-    sharp = VoronoiPhases(fine, FRACTIONS, 20, sharp=True).sample(KEY, (2,))
-    coarse = np.stack([nh.coarsen(np.asarray(cell), 4) for cell in sharp])
-    assert np.abs(smooth - coarse).mean() < 0.015
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("d", "n", "num"),
-    [(2, 28, 45), (2, 20, 45), (2, 14, 45), (3, 34, 30), (3, 16, 30), (3, 13, 30), (3, 9, 30)],
-)
-def test_one_voxel_in_a_hundred_meets_more_cells_than_are_cut(d, n, num):
-    """Sizes just below each of the widths where one more cell is cut; cells are looked for at 10^d points."""
-    rng = np.random.default_rng(0)
-    points = (np.stack(np.meshgrid(*[np.arange(10)] * d, indexing="ij"), -1).reshape(-1, d) + 0.5) / 10 - 0.5
-    missed = []
-    for _ in range(60):
-        tree = cKDTree(rng.random((num, d)), boxsize=1.0)
-        centers = rng.random((50, d))
-        cut = tree.query(centers, k=num_cells(nh.Grid((n,) * d), num))[1]
-        met = tree.query(np.mod(centers[:, None] + points / n, 1.0))[1]
-        missed += [not np.isin(here, nearest).all() for here, nearest in zip(met, cut, strict=True)]
-    assert np.mean(missed) < 0.015  # 3000 voxels: the standard error is .002
-
-
 # --- statistics ---
 
 
@@ -344,22 +157,6 @@ def test_mean_volume_fractions():
         volumes = np.asarray(law.sample(KEY, (2000,)).mean((1, 2)))
         error = volumes.std(0) / np.sqrt(len(volumes))
         assert np.all(np.abs(volumes.mean(0) - FRACTIONS) < 4 * error)  # false alarms: 6 in 10,000
-
-
-@pytest.mark.slow
-def test_areas_of_cells_have_the_known_second_moment():
-    # E A^2 = 1.280 (E A)^2 for Poisson seeds (Gilbert 1962). On the torus the total is fixed, which changes it by the
-    # order 1 / K. A phase with small probability p, one seed in 1 / p: var of its volume is p (1 - p) K E A^2.
-    num, grid = 200, nh.Grid((128, 128))
-    seeds = jax.random.uniform(KEY, (100, num, 2))
-    membership = jnp.eye(num, dtype=seeds.dtype)[None]
-    areas = np.concatenate(
-        [np.asarray(voronoi_phases(z[None], membership, grid, sharp=True).mean((1, 2)))[0] for z in seeds]
-    )
-    second = ((num * areas) ** 2).reshape(100, num).mean(1)
-    error = second.std() / 10
-    assert error < 0.008
-    assert abs(second.mean() - 1.280) < 4 * error + 0.28 / num  # false alarms: 1 in 10,000
 
 
 @pytest.mark.slow
@@ -392,14 +189,6 @@ def test_temperature_lowers_mean_and_spread_of_tensors_as_documented():
 
 
 # --- refusals ---
-
-
-def test_density_is_refused_with_advice():
-    law = VoronoiPhases(GRID, FRACTIONS, 4, sharp=True)
-    with pytest.raises(NotImplementedError, match="TransformReparam"):
-        law.log_prob(law.sample(KEY))
-    with pytest.raises(NotImplementedError, match="inverted"):
-        law.transforms[0].inv(law.sample(KEY))
 
 
 SEEDS = jnp.full((4, 2), 0.5)

@@ -1,67 +1,57 @@
 """Random fields with any marginal distribution."""
 
-from typing import ClassVar
-
-import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.scipy.special import log_ndtr, ndtr
+from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
+from ._gamma_quantile import log_gamma_quantile
 from ._gaussian_field import GaussianField, require_field
-from ._normal_scores import has_quantile, quantile_at_score
-from ._pushforward import PushforwardTransform, without_density
+from ._pushforward import AbstractPushforward, parameter
 
 
-class CopulaTransform(PushforwardTransform):
+def _quantiles(scores, marginal, *, num_axes):
     """Normal scores (*batch, *points) -> values (*batch, *points) with the marginal distribution."""
-
-    def __init__(self, marginal: dist.Distribution, num_axes: int):
-        self.marginal = marginal
-        self.num_axes = num_axes
-
-    def __call__(self, x):
-        """The quantile at each score."""
-        axes = tuple(range(-self.num_axes, 0))
-        front = tuple(range(self.num_axes))
-        scores = jnp.moveaxis(jnp.asarray(x), axes, front)  # batch axes last, where the marginal has its own
-        scores = jnp.broadcast_to(scores, scores.shape[: self.num_axes] + self._batch(scores.shape[self.num_axes :]))
-        return jnp.moveaxis(quantile_at_score(self.marginal, scores), front, axes)
-
-    def _batch(self, shape):
-        return jnp.broadcast_shapes(shape, self.marginal.batch_shape)
-
-    @property
-    def domain(self):
-        """Any scores."""
-        return constraints.independent(constraints.real, self.num_axes)
-
-    @property
-    def codomain(self):
-        """The support of the marginal; any number, if bounds differ within the batch."""
-        support = constraints.real if self.marginal.batch_shape else self.marginal.support
-        return constraints.independent(support, self.num_axes)
-
-    def forward_shape(self, shape):
-        """Broadcast the batch against that of the marginal."""
-        cut = len(shape) - self.num_axes
-        return (*self._batch(shape[:cut]), *shape[cut:])
-
-    def inverse_shape(self, shape):
-        """Broadcast the batch against that of the marginal."""
-        return self.forward_shape(shape)
-
-    def tree_flatten(self):
-        """The marginal is data."""
-        return (self.marginal,), (("marginal",), {"num_axes": self.num_axes})
-
-    def eq(self, other, static=False):
-        """Equality of type, number of axes and marginal."""
-        if not isinstance(other, CopulaTransform) or self.num_axes != other.num_axes:
-            return False
-        return eqx.tree_equal(self.marginal, other.marginal)
+    axes, front = range(-num_axes, 0), range(num_axes)
+    scores = jnp.moveaxis(scores, axes, front)  # batch axes last, where the marginal has its own
+    return jnp.moveaxis(_quantile_at_score(marginal, scores), front, axes)
 
 
-class GaussianCopulaField(dist.TransformedDistribution):
+def _quantile_at_score(marginal: dist.Distribution, score: Float[Array, "*scores"]) -> Float[Array, "*values"]:
+    """The quantile of `marginal` at the probability Phi(score).
+
+    Where it goes through `icdf`, the probability is kept off zero and one, so that the result stays finite. The last
+    axes of the scores broadcast against the batch shape of the marginal.
+    """
+    match marginal:
+        case dist.ExpandedDistribution():
+            return _quantile_at_score(marginal.base_dist, score)
+        case dist.Normal():
+            return marginal.loc + marginal.scale * score
+        case dist.Uniform():
+            width = marginal.high - marginal.low
+            return jnp.where(score < 0, marginal.low + width * ndtr(score), marginal.high - width * ndtr(-score))
+        case dist.Exponential():
+            lower = -jnp.log1p(-ndtr(jnp.minimum(score, 0)))
+            return jnp.where(score < 0, lower, -log_ndtr(-score)) / marginal.rate
+        case dist.Gamma():
+            shape = jnp.asarray(marginal.concentration, score.dtype)
+            return jnp.exp(log_gamma_quantile(shape, score)) / marginal.rate
+        case dist.TransformedDistribution() if type(marginal).icdf is dist.TransformedDistribution.icdf:
+            sign = 1
+            for transform in marginal.transforms:
+                sign = sign * transform.sign
+            value = _quantile_at_score(marginal.base_dist, jnp.where(sign < 0, -score, score))
+            for transform in marginal.transforms:
+                value = transform(value)
+            return value
+    info = jnp.finfo(score.dtype)
+    return marginal.icdf(jnp.clip(ndtr(score), info.tiny, 1 - info.epsneg))
+
+
+class GaussianCopulaField(AbstractPushforward):
     """A field with a given marginal distribution, correlated by a Gaussian field.
 
     v(x) = F^-1(Phi(u(x) / sd(x))): u is the Gaussian `field`, sd(x) its exact standard deviation at x, Phi the normal
@@ -97,8 +87,7 @@ class GaussianCopulaField(dist.TransformedDistribution):
         (64, 64)
     """
 
-    arg_constraints: ClassVar[dict] = {}
-    pytree_data_fields = ()
+    marginal = parameter("marginal", "The distribution of the value at each point.")
 
     def __init__(self, marginal: dist.Distribution, field: GaussianField, *, validate_args: bool | None = None):
         field = require_field(field)
@@ -112,30 +101,23 @@ class GaussianCopulaField(dist.TransformedDistribution):
                 f"marginal must be continuous; {type(marginal).__name__} is discrete. For phases use "
                 "ThresholdedGaussianField."
             )
-        if not has_quantile(marginal):
+        try:
+            jax.eval_shape(lambda score: _quantile_at_score(marginal, score), jnp.zeros(marginal.batch_shape))
+        except (NotImplementedError, ImportError, AttributeError):
             raise ValueError(
                 f"marginal must have a quantile function `icdf` that works here; {type(marginal).__name__} has none. "
                 "Use another family, transform a normal, uniform, exponential or gamma distribution with "
                 "`TransformedDistribution`, or, for a beta distribution, take one component of a DirichletCopulaField."
-            )
-        transform = CopulaTransform(marginal, len(field.event_shape))
-        super().__init__(field.normalized(), [transform], validate_args=validate_args)
-
-    @property
-    def marginal(self) -> dist.Distribution:
-        """The distribution of the value at each point."""
-        return self.transforms[-1].marginal
-
-    @property
-    def reparametrized_params(self) -> list[str]:
-        """Arguments with a path derivative."""
-        return ["marginal", "field"]
-
-    @property
-    def has_rsample(self) -> bool:
-        """Samples can be differentiated."""
-        return True
-
-    def log_prob(self, value, intermediates=None):
-        """Raise: the law has no density."""
-        return without_density(self, value, self.event_dim)
+            ) from None
+        super().__init__(
+            field.normalized(),
+            _quantiles,
+            {"marginal": marginal},
+            options={"num_axes": len(field.event_shape)},
+            batch_shape=marginal.batch_shape,
+            event_shape=field.event_shape,
+            # Bounds that differ within the batch are not told.
+            support=constraints.real if marginal.batch_shape else marginal.support,
+            paths={"marginal": True, "field": True},
+            validate_args=validate_args,
+        )

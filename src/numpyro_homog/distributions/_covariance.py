@@ -1,7 +1,8 @@
-"""What a covariance of a Gaussian field is: a spectrum over products of one-dimensional modes."""
+"""What a covariance of a Gaussian field is: a spectrum over products of one-dimensional modes. And sums of those."""
 
 import abc
 import math
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -10,7 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._modes import in_chunks, sum_at_points
+from ._checks import broadcast_batches, float_arrays, require_positive
+
+# Entries of the largest intermediate array of one chunk of points: 16 MiB in 32 bits.
+_CHUNK_ENTRIES = 2**22
 
 
 class AbstractCovariance(eqx.Module):
@@ -97,14 +101,16 @@ class AbstractCovariance(eqx.Module):
         return in_chunks(covariance, entries, x, y)
 
 
-def per_axis(name, value, d):
+def per_axis(name: str, value, d: int) -> tuple:
+    """One value for each of d axes."""
     values = (value,) * d if np.ndim(value) == 0 else tuple(value)
     if len(values) != d:
         raise ValueError(f"{name} must be one number or one for each of the {d} axes; got {values}.")
     return values
 
 
-def box(lengths, num_modes):
+def box(lengths: float | Sequence[float], num_modes: int | Sequence[int]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Lengths and numbers of modes, checked."""
     lengths = tuple(float(length) for length in np.atleast_1d(lengths))
     if not 1 <= len(lengths) <= 3 or not all(math.isfinite(length) and length > 0 for length in lengths):
         raise ValueError(f"lengths must be one, two or three positive numbers, such as grid.lengths; got {lengths}.")
@@ -114,18 +120,66 @@ def box(lengths, num_modes):
     return lengths, tuple(int(n) for n in num_modes)
 
 
-def require_broadcast(**parameters):
-    try:
-        jnp.broadcast_shapes(*(value.shape for value in parameters.values()))
-    except ValueError:
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in parameters.items())
-        raise ValueError(f"the shapes of hyper-parameters must broadcast to one batch shape; got {shapes}.") from None
+def hyper_parameters(**values: ArrayLike) -> list[Array]:
+    """The values as arrays of one floating dtype, if they are positive and their shapes broadcast."""
+    arrays = float_arrays(*values.values())
+    require_positive(**dict(zip(values, arrays, strict=True)))
+    broadcast_batches(**{name: array.shape for name, array in zip(values, arrays, strict=True)})
+    return arrays
 
 
-def trail(parameter, d):
-    return parameter.reshape(parameter.shape + (1,) * d)
+def trail(parameter: Array, num_axes: int) -> Array:
+    """A parameter (*batch) with axes of size one behind."""
+    return parameter.reshape(parameter.shape + (1,) * num_axes)
 
 
-def squared_frequencies(units, numbers):
+def squared_frequencies(units: Sequence[float], numbers: Sequence[np.ndarray], dtype: np.dtype) -> Array:
+    """Squared lengths of the wave vectors with these numbers of units along each axis."""
     axes = [(unit * k) ** 2 for unit, k in zip(units, numbers, strict=True)]
-    return sum(np.meshgrid(*axes, indexing="ij"))
+    return jnp.asarray(sum(np.meshgrid(*axes, indexing="ij")), dtype)
+
+
+def sum_on_grid(coefficients: Float[Array, "..."], modes: list[Float[Array, "_ _"]]) -> Float[Array, "..."]:
+    """Coefficients (*batch, K1, ..., Kd) and modes (n_i, K_i) of each axis -> values (*batch, n1, ..., nd).
+
+    One matrix product for each axis.
+    """
+    d = len(modes)
+    for axis_modes in modes:
+        coefficients = jnp.tensordot(coefficients, axis_modes, axes=((coefficients.ndim - d,), (1,)))
+    return coefficients
+
+
+def sum_at_points(coefficients: Float[Array, "..."], modes: list[Float[Array, "_ _"]]) -> Float[Array, "..."]:
+    """Coefficients (*batch, K1, ..., Kd) and modes (p, K_i) at the points -> values (*batch, p)."""
+    values = jnp.tensordot(coefficients, modes[-1], axes=((coefficients.ndim - 1,), (1,)))
+    for axis_modes in modes[-2::-1]:
+        values = jnp.einsum("...kp,pk->...p", values, axis_modes)
+    return values
+
+
+def in_chunks(
+    function: Callable[..., Float[Array, "*batch p"]],
+    num_entries: int,
+    *points: Float[Array, "*points d"],
+) -> Float[Array, "..."]:
+    """`function` of the points, (p, d) -> (*batch, p), applied to chunks of them: result (*batch, *points).
+
+    The memory of a chunk is bounded, in derivatives too, where chunks are computed again; `num_entries` is the size of
+    intermediate arrays for one point.
+    """
+    shape, d = points[0].shape[:-1], points[0].shape[-1]
+    num = math.prod(shape)
+    flat = [array.reshape(num, d) for array in points]
+    num_chunks = math.ceil(num * num_entries / _CHUNK_ENTRIES)
+    if num_chunks <= 1:
+        values = function(*flat)
+    else:
+        size = math.ceil(num / min(num_chunks, num))
+        num_chunks = math.ceil(num / size)
+        padded = [jnp.pad(array, ((0, num_chunks * size - num), (0, 0)), mode="edge") for array in flat]
+        chunks = [array.reshape(num_chunks, size, d) for array in padded]
+        values = jax.lax.map(lambda chunk: jax.checkpoint(function)(*chunk), tuple(chunks))
+        values = jnp.moveaxis(values, 0, -2)
+        values = values.reshape(*values.shape[:-2], num_chunks * size)[..., :num]
+    return values.reshape(*values.shape[:-1], *shape)

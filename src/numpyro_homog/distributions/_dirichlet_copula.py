@@ -2,84 +2,34 @@
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpyro.distributions as dist
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from ._checks import require_positive
+from ._checks import float_arrays, require_phases, require_positive
+from ._covariance import trail
 from ._gamma_quantile import log_gamma_quantile
-from ._gaussian_field import GaussianField, GaussianFieldTransform, noise, require_field
-from ._pushforward import PushforwardTransform, without_density
+from ._gaussian_field import GaussianField, field_values, noise, require_field
+from ._pushforward import AbstractPushforward, parameter
 
 
-class DirichletCopulaTransform(PushforwardTransform):
-    """Coefficients (*batch, J, *modes) of J fields -> fractions (*batch, *points, J)."""
-
-    def __init__(self, concentration: Float[Array, "*batch phases"], scores: GaussianFieldTransform):
-        self.concentration = concentration
-        self.scores = scores
-
-    def __call__(self, x):
-        """Normalised gamma quantiles, in logarithms; computed in the dtype of the concentration."""
-        x = jnp.asarray(x)
-        batch = self._batch(x.shape[: -1 - self._num_modes])
-        x = jnp.broadcast_to(x, (*batch, *x.shape[-1 - self._num_modes :]))
-        scores = self.scores(jnp.moveaxis(x, -1 - self._num_modes, 0))
-        alpha = jnp.moveaxis(jnp.broadcast_to(self.concentration, (*batch, self._num_phases)), -1, 0)
-        return _fractions(self.scores.over_sites(alpha), scores.astype(alpha.dtype))
-
-    @property
-    def _num_modes(self):
-        return self.scores.covariance.ndim
-
-    @property
-    def _num_phases(self):
-        return self.concentration.shape[-1]
-
-    def _batch(self, shape):
-        return jnp.broadcast_shapes(shape, self.concentration.shape[:-1], self.scores.covariance.batch_shape)
-
-    @property
-    def domain(self):
-        """Any coefficients."""
-        return constraints.independent(constraints.real, self._num_modes + 1)
-
-    @property
-    def codomain(self):
-        """Points of the simplex, one for each point in space."""
-        return constraints.independent(constraints.simplex, len(self.scores.site_shape))
-
-    def forward_shape(self, shape):
-        """(*batch, J, *modes) -> (*batch, *points, J), broadcast against the batches of the parameters."""
-        return (*self._batch(shape[: len(shape) - 1 - self._num_modes]), *self.scores.site_shape, self._num_phases)
-
-    def inverse_shape(self, shape):
-        """(*batch, *points, J) -> (*batch, J, *modes), broadcast against the batches of the parameters."""
-        batch = self._batch(shape[: len(shape) - 1 - len(self.scores.site_shape)])
-        return (*batch, self._num_phases, *self.scores.covariance.mode_shape)
-
-    def tree_flatten(self):
-        """The concentration and the field are data."""
-        return (self.concentration, self.scores), (("concentration", "scores"), {})
-
-    def eq(self, other, static=False):
-        """Equality of type, concentration and field."""
-        if not isinstance(other, DirichletCopulaTransform) or not self.scores.eq(other.scores):
-            return False
-        return eqx.tree_equal(self.concentration, other.concentration)
+def _phases_of(noise, concentration, points, covariance):
+    """Coefficients (*batch, J, *modes) of J fields -> fractions (*batch, *points, J), in the concentration's dtype."""
+    noise = jnp.moveaxis(noise, -1 - covariance.ndim, 0)
+    scores = field_values(noise, points, covariance).astype(concentration.dtype)
+    batch = noise.shape[1 : noise.ndim - covariance.ndim]
+    alpha = jnp.moveaxis(jnp.broadcast_to(concentration, (*batch, concentration.shape[-1])), -1, 0)
+    return _fractions(trail(alpha, scores.ndim - alpha.ndim), scores)
 
 
 @jax.jit
 def _fractions(alpha, scores):
-    """Phases first -> phases last."""
+    """Phases first -> phases last, by normalised gamma quantiles, in logarithms."""
     return jnp.moveaxis(jax.nn.softmax(log_gamma_quantile(alpha, scores), axis=0), 0, -1)
 
 
-class DirichletCopulaField(dist.TransformedDistribution):
+class DirichletCopulaField(AbstractPushforward):
     """Phase fractions, Dirichlet at every point and correlated by Gaussian fields.
 
     phi_j(x) = g_j / sum_k g_k, where g_j(x) is the gamma quantile of shape alpha_j at the probability
@@ -115,38 +65,21 @@ class DirichletCopulaField(dist.TransformedDistribution):
     """
 
     arg_constraints: ClassVar = {"concentration": constraints.independent(constraints.positive, 1)}
-    pytree_data_fields = ()
+    concentration = parameter("concentration", "The parameters of the Dirichlet distribution, shape (*batch, J).")
 
     def __init__(self, concentration: ArrayLike, field: GaussianField, *, validate_args: bool | None = None):
         field = require_field(field)
-        concentration = jnp.asarray(concentration)
-        if not jnp.issubdtype(concentration.dtype, jnp.floating):
-            concentration = concentration.astype(jnp.result_type(float))
-        if concentration.ndim < 1 or concentration.shape[-1] < 2:
-            raise ValueError(
-                f"concentration has shape {concentration.shape}; one positive number for each phase is expected on the "
-                "last axis, (*batch, J) with J >= 2. For one correlated number use GaussianCopulaField."
-            )
-        require_positive("concentration", concentration)
-        scores = GaussianFieldTransform(field.points, field.covariance.normalized())
-        transform = DirichletCopulaTransform(concentration, scores)
-        super().__init__(noise(field.covariance, (concentration.shape[-1],)), [transform], validate_args=validate_args)
-
-    @property
-    def concentration(self) -> Float[Array, "*batch phases"]:
-        """The parameters of the Dirichlet distribution, shape (*batch, J)."""
-        return self.transforms[0].concentration
-
-    @property
-    def reparametrized_params(self) -> list[str]:
-        """Arguments with a path derivative."""
-        return ["concentration", "field"]
-
-    @property
-    def has_rsample(self) -> bool:
-        """Samples can be differentiated."""
-        return True
-
-    def log_prob(self, value, intermediates=None):
-        """Raise: the law has no density."""
-        return without_density(self, value, self.event_dim)
+        (concentration,) = float_arrays(concentration)
+        advice = " For one correlated number use GaussianCopulaField."
+        require_phases("concentration", concentration, "one positive number for each phase", 2, advice)
+        require_positive(concentration=concentration)
+        covariance, num_phases = field.covariance.normalized(), concentration.shape[-1]
+        super().__init__(
+            noise(covariance, (num_phases,)),
+            _phases_of,
+            {"concentration": concentration, "points": field.points, "covariance": covariance},
+            batch_shape=jnp.broadcast_shapes(concentration.shape[:-1], field.batch_shape),
+            event_shape=(*field.event_shape, num_phases),
+            paths={"concentration": True, "field": True},
+            validate_args=validate_args,
+        )

@@ -10,21 +10,16 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 HALF = 0.5  # of an edge
 
 
 @jax.custom_jvp
-def regions(values: Array, *slopes: Array) -> Array:
-    """Volume of each region.
+def regions(values: Float[Array, "J *voxels"], *slopes: Float[Array, "J *voxels"]) -> Float[Array, "*voxels J"]:
+    """Volumes of the regions, >= 0, with sum one, from the values of the planes at 0 and their d partial derivatives.
 
-    Args:
-        values: values of the planes at 0, shape (J, *voxels).
-        *slopes: their d partial derivatives, d = 1, 2 or 3, shapes (J, *voxels).
-
-    Returns:
-        Shape (*voxels, J), >= 0, with sum one. The cost grows like J^3 in the plane and J^4 in space.
+    The cost grows like J^3 in the plane and J^4 in space.
     """
     volumes = _regions(values, slopes)
     return jnp.moveaxis(volumes / jnp.sum(volumes, axis=0, keepdims=True), 0, -1)  # the sum is one, but for rounding
@@ -51,41 +46,33 @@ regions.defjvp(_regions_jvp, symbolic_zeros=True)
 
 
 def _regions(values, slopes):
+    """Volumes (J, *voxels). Loops over the regions, and not one expression, as in `_interfaces`."""
     num = values.shape[0]
     if num == 1:
         return jnp.ones_like(values)
+    each = np.arange(num, dtype=np.int32)
+    others = np.array([[k for k in each if k != j] for j in each], np.int32)
+
     if len(slopes) == 1:
-        return _intervals(values, *slopes)
-    half = jnp.asarray(HALF, values.dtype)
-    ends = _regions(values + half * slopes[0], slopes[1:])
+
+        def interval(indices):
+            j, rest = indices
+            return _interval([(values[k] - values[j], slopes[0][k] - slopes[0][j]) for k in rest])
+
+        return jax.lax.map(interval, (each, others))
+    ends = _regions(values + HALF * slopes[0], slopes[1:])
     size, first, *_ = _interfaces(values, slopes)
     which = {pair: i for i, pair in enumerate(map(tuple, _pairs(num)))}
-    others = np.array([[k for k in range(num) if k != j] for j in range(num)], np.int32)
     shared = np.array([[which[min(j, k), max(j, k)] for k in row] for j, row in enumerate(others)], np.int32)
 
     def region(indices):
         j, rest, between = indices
         flux = ends[j]
         for i in range(num - 1):
-            flux = flux - (slopes[0][rest[i]] - slopes[0][j]) * (first[between[i]] + half * size[between[i]])
+            flux = flux - (slopes[0][rest[i]] - slopes[0][j]) * (first[between[i]] + HALF * size[between[i]])
         return jnp.maximum(flux, 0)
 
-    return jax.lax.map(region, (np.arange(num, dtype=np.int32), others, shared))
-
-
-def _intervals(values, slopes):
-    """Length of the part of [-1/2, 1/2] where each of J lines is the lowest, shape (J, *voxels)."""
-    num, half = values.shape[0], jnp.asarray(HALF, values.dtype)
-    others = np.array([[k for k in range(num) if k != j] for j in range(num)], np.int32)
-
-    def interval(indices):
-        j, rest = indices
-        low, high = jnp.full_like(values[0], -half), jnp.full_like(values[0], half)
-        for i in range(num - 1):
-            low, high = _cut(low, high, values[rest[i]] - values[j], slopes[rest[i]] - slopes[j])
-        return jnp.maximum(high - low, 0)
-
-    return jax.lax.map(interval, (np.arange(num, dtype=np.int32), others))
+    return jax.lax.map(region, (each, others, shared))
 
 
 def _interfaces(values, slopes):
@@ -133,19 +120,27 @@ def _chord(line, others):
     Its length divided by |(a, b)|, and the coordinates of its middle.
     """
     c, a, b = line
-    half, tiny = jnp.asarray(HALF, c.dtype), 4 * jnp.finfo(c.dtype).eps
+    tiny = 4 * jnp.finfo(c.dtype).eps
     q = a**2 + b**2
     scale = -c / jnp.maximum(q, tiny**2)
     x0, y0 = scale * a, scale * b
     inv_a, inv_b = _reciprocal(a), _reciprocal(b)
     # Points of the line are (x0 - b t, y0 + a t); both coordinates stay within [-1/2, 1/2].
-    low = jnp.maximum(x0 * inv_b - half * jnp.abs(inv_b), -y0 * inv_a - half * jnp.abs(inv_a))
-    high = jnp.minimum(x0 * inv_b + half * jnp.abs(inv_b), -y0 * inv_a + half * jnp.abs(inv_a))
+    low = jnp.maximum(x0 * inv_b - HALF * jnp.abs(inv_b), -y0 * inv_a - HALF * jnp.abs(inv_a))
+    high = jnp.minimum(x0 * inv_b + HALF * jnp.abs(inv_b), -y0 * inv_a + HALF * jnp.abs(inv_a))
     for c2, a2, b2 in others:
         low, high = _cut(low, high, c2 + a2 * x0 + b2 * y0, b2 * a - a2 * b)
     extent = jnp.where(q > tiny**2, jnp.maximum(high - low, 0), jnp.zeros_like(q))
     middle = (low + high) / 2
     return extent, x0 - b * middle, y0 + a * middle
+
+
+def _interval(lines):
+    """Length of the part of [-1/2, 1/2] where none of some linear functions, (value, rate), is negative."""
+    low, high = jnp.full_like(lines[0][0], -HALF), jnp.full_like(lines[0][0], HALF)
+    for line in lines:
+        low, high = _cut(low, high, *line)
+    return jnp.maximum(high - low, 0)
 
 
 def _cut(low, high, value, rate):
@@ -157,7 +152,7 @@ def _cut(low, high, value, rate):
 def _facet_moments(plane, others):
     """A facet seen along the axis nearest to its normal: a polygon, cut from the unit square."""
     c, *gradient = plane
-    half, tiny = jnp.asarray(HALF, c.dtype), 4 * jnp.finfo(c.dtype).eps
+    tiny = 4 * jnp.finfo(c.dtype).eps
     x, y, z = (jnp.abs(component) for component in gradient)
     along_x = (x >= y) & (x >= z)
     along_y = ~along_x & (y >= z)
@@ -169,7 +164,7 @@ def _facet_moments(plane, others):
     first, second, third = turned(*gradient)
     inverse = _reciprocal(first)
     depth = tuple(-part * inverse for part in (c, second, third))  # on the plane, a linear function of the other two
-    cuts = [(half + depth[0], *depth[1:]), (half - depth[0], -depth[1], -depth[2])]
+    cuts = [(HALF + depth[0], *depth[1:]), (HALF - depth[0], -depth[1], -depth[2])]
     for value, *slopes in others:
         a, *rest = turned(*slopes)
         cuts.append(tuple(part + a * deep for part, deep in zip((value, *rest), depth, strict=True)))
@@ -183,18 +178,14 @@ def _facet_moments(plane, others):
 
 def _polygon_moments(cuts):
     """Area and first moments of the part of the unit square where no linear function of `cuts` is negative."""
-    half = jnp.asarray(HALF, cuts[0][0].dtype)
-    low, high = jnp.full_like(cuts[0][0], -half), jnp.full_like(cuts[0][0], half)
-    for c, a, b in cuts:
-        low, high = _cut(low, high, c + half * a, b)
-    area = jnp.maximum(high - low, 0)
+    area = _interval([(c + HALF * a, b) for c, a, b in cuts])
     in_x, in_y = jnp.zeros_like(area), jnp.zeros_like(area)
     for i, (c, a, b) in enumerate(cuts):
         extent, x, y = _chord((c, a, b), cuts[:i] + cuts[i + 1 :])
-        area = area - a * extent * (x + half)
+        area = area - a * extent * (x + HALF)
         # The fields ((x^2 - 1/4) / 2, 0) and (0, (y^2 - 1/4) / 2) have no flux through the square's own edges.
-        in_x = in_x - a * extent * (x**2 + (b * extent) ** 2 / 12 - half**2) / 2
-        in_y = in_y - b * extent * (y**2 + (a * extent) ** 2 / 12 - half**2) / 2
+        in_x = in_x - a * extent * (x**2 + (b * extent) ** 2 / 12 - HALF**2) / 2
+        in_y = in_y - b * extent * (y**2 + (a * extent) ** 2 / 12 - HALF**2) / 2
     return area, in_x, in_y
 
 

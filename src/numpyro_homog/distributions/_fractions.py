@@ -43,8 +43,7 @@ class EuclideanDistance(AbstractDistance):
 
     def value_and_slopes(self, displacement, tip):
         """|x - z|, and the unit vector that points away from the seed."""
-        squared = sum(component**2 for component in displacement)
-        distance = jnp.sqrt(squared + jnp.asarray(tip**2, squared.dtype))
+        distance = jnp.sqrt(sum(component**2 for component in displacement) + tip**2)
         return distance, tuple(component / distance for component in displacement)
 
 
@@ -65,73 +64,58 @@ def voxel_fractions(
     delays: Float[Array, "*batch phases"],
     grid: Grid,
     distance: AbstractDistance,
+    *,
+    sharp: bool,
 ) -> Float[Array, "*batch_and_grid phases"]:
-    """Volume fraction of each phase in each voxel of a periodic cell.
+    """Volume fraction of each phase in each voxel of a periodic cell, >= 0, with sum one; seeds modulo the period.
 
-    Continuous, with continuous first derivatives in seeds and delays away from events of measure zero.
-
-    Args:
-        seeds: positions, one per phase, shape (*batch, J, d), in the unit of `grid.lengths`; taken modulo the period.
-        delays: additive weights, shape (*batch, J), same batch and dtype as `seeds`.
-        grid: the voxels, in d = 1, 2 or 3 dimensions.
-        distance: what is compared between the seeds.
-
-    Returns:
-        Fractions, shape (*batch, *grid, J), >= 0, with sum one. The error is of second order in the voxel size.
-        The cost grows like J^3, in three dimensions like J^4.
+    Continuous, with continuous first derivatives in seeds and delays away from events of measure zero. The error is of
+    second order in the voxel size. The cost grows like J^3, in three dimensions like J^4. If `sharp`, the one-hot phase
+    of each voxel's centre; its derivatives are zero.
     """
-    values, slopes = _tangent_planes(seeds, delays, grid, distance, smooth=True)
-    return envelope_fractions(values, slopes, grid)
-
-
-def envelope_fractions(values: Array, slopes: Sequence[Array], grid: Grid) -> Float[Array, "*batch_and_grid planes"]:
-    """Part of each voxel where each of J planes is the lowest, shape (*batch, *grid, J).
-
-    `values` at the voxel centres and the d partial derivatives, `slopes`, have shape (J, *batch, *grid).
-    """
-    unit = min(grid.spacing)
-    scaled = [slope * jnp.asarray(h / unit, slope.dtype) for slope, h in zip(slopes, grid.spacing, strict=True)]
-    return regions(values / jnp.asarray(unit, values.dtype), *scaled)
-
-
-@eqx.filter_jit
-def voxel_labels(
-    seeds: Float[Array, "*batch phases d"],
-    delays: Float[Array, "*batch phases"],
-    grid: Grid,
-    distance: AbstractDistance,
-) -> Float[Array, "*batch_and_grid phases"]:
-    """One-hot phase of each voxel's centre, shape (*batch, *grid, J); its derivatives are zero. Any dimension."""
-    values, _ = _tangent_planes(seeds, delays, grid, distance, smooth=False)
+    offsets, delays = _offsets(seeds, grid), _last_first(delays, grid.ndim)
+    if not sharp:
+        return cut_voxels(offsets, delays, grid, distance)
+    nearest = tuple(_nearest_image(*pair) for pair in zip(offsets, grid.lengths, strict=True))
+    values = distance.value_and_slopes(nearest, 0.0)[0] + delays
     return jax.nn.one_hot(jnp.argmin(values, axis=0), values.shape[0], dtype=values.dtype)
 
 
-def _tangent_planes(seeds, delays, grid, distance, smooth):
-    """Values (J, *batch, *grid) of distance plus delay at the voxel centres, and their d partial derivatives."""
-    dtype, d = seeds.dtype, grid.ndim
-    displacement, factors = [], []
-    for axis, (n, h, length) in enumerate(zip(grid.shape, grid.spacing, grid.lengths, strict=True)):
-        centers = (jnp.arange(n, dtype=dtype) + jnp.asarray(0.5, dtype)) * jnp.asarray(h, dtype)
-        z = jnp.moveaxis(seeds[..., axis], -1, 0)[..., None]
-        offset = centers.reshape((1,) * (z.ndim - 1) + (n,)) - z
-        if smooth:
-            offset, factor = periodic_offset(offset, length, h)
-        else:
-            offset, factor = _nearest_image(offset, length), jnp.ones_like(offset)
-        shape = offset.shape[:-1] + (1,) * axis + (n,) + (1,) * (d - 1 - axis)
-        displacement.append(offset.reshape(shape))
-        factors.append(factor.reshape(shape))
-    full = displacement[0].shape[:-d] + grid.shape
-    components = tuple(jnp.broadcast_to(component, full) for component in displacement)
-    tip = _TIP * min(grid.spacing) if smooth else 0.0
-    values, slopes = distance.value_and_slopes(components, tip)
-    w = jnp.moveaxis(delays, -1, 0)
-    values = values + w.reshape(w.shape + (1,) * d)
-    return values, [slope * jnp.broadcast_to(factor, full) for slope, factor in zip(slopes, factors, strict=True)]
+def cut_voxels(
+    offsets: Sequence[Float[Array, "#seeds *#batch_and_grid"]],
+    delays: Float[Array, "*#seeds_batch_and_grid"],
+    grid: Grid,
+    distance: AbstractDistance,
+) -> Float[Array, "*batch_and_grid seeds"]:
+    """Part of each voxel that is nearest to each of J seeds, shape (*batch, *grid, J).
+
+    Given are the offsets of the voxels' centres from the seeds, one array for each axis, and the delays, in shapes that
+    broadcast to (J, *batch, *grid).
+    """
+    unit = min(grid.spacing)
+    folded = [periodic_offset(*axis) for axis in zip(offsets, grid.lengths, grid.spacing, strict=True)]
+    values, slopes = distance.value_and_slopes(tuple(offset for offset, _ in folded), _TIP * unit)
+    planes = [(values + delays) / unit]
+    planes += [s * factor * (h / unit) for s, (_, factor), h in zip(slopes, folded, grid.spacing, strict=True)]
+    return regions(*jnp.broadcast_arrays(*planes))
+
+
+def _offsets(seeds, grid):
+    """Centres of the voxels minus seeds (*batch, J, d), for each axis, shape (J, *batch, 1, .., n, .., 1)."""
+    offsets = []
+    for axis, (n, h) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
+        z = _last_first(seeds[..., axis], grid.ndim)
+        centers = (jnp.arange(n, dtype=z.dtype) + 0.5) * h
+        offsets.append(centers.reshape([n if i == axis - grid.ndim else 1 for i in range(-z.ndim, 0)]) - z)
+    return offsets
+
+
+def _last_first(values, num_axes):
+    """The last axis becomes the first, and axes of size one come after all."""
+    return jnp.moveaxis(values, -1, 0).reshape(values.shape[-1:] + values.shape[:-1] + (1,) * num_axes)
 
 
 def _nearest_image(offset, length):
-    length = jnp.asarray(length, offset.dtype)
     return offset - length * jnp.round(offset / length)
 
 

@@ -1,7 +1,7 @@
 """A microstructure that is given as a function of noise."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,67 +9,19 @@ import numpyro.distributions as dist
 from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
-from ._pushforward import PushforwardTransform
+from ._pushforward import AbstractPushforward
 
 
-class FunctionTransform(PushforwardTransform):
-    """`fn(noise, *params)` for each member of a batch of noise and parameters."""
-
-    def __init__(self, fn, params, batch_ndims, noise_shape, event_shape):
-        self.params = params
-        self.fn, self.batch_ndims, self.noise_shape, self.event_shape = fn, batch_ndims, noise_shape, event_shape
-
-    def __call__(self, x):
-        """Noise (*batch, *noise_shape) -> samples (*batch, *event_shape)."""
-        batch = self._batch(x.shape, self.noise_shape)
-        x = jnp.broadcast_to(x, (*batch, *self.noise_shape))
-        params = [jnp.broadcast_to(p, (*batch, *p.shape[self.batch_ndims :])) for p in self.params]
-        fn = self.fn
-        for _ in batch:
-            fn = jax.vmap(fn)
-        return fn(x, *params)
-
-    def _batch(self, shape, event_shape):
-        own = [jnp.shape(p)[: self.batch_ndims] for p in self.params]
-        return jnp.broadcast_shapes(shape[: len(shape) - len(event_shape)], *own)
-
-    @property
-    def domain(self):
-        """Numbers; the distribution of the noise knows which."""
-        return constraints.independent(constraints.real, len(self.noise_shape))
-
-    @property
-    def codomain(self):
-        """Numbers; the function knows which."""
-        return constraints.independent(constraints.real, len(self.event_shape))
-
-    def forward_shape(self, shape):
-        """(*batch, *noise_shape) -> (*batch, *event_shape), broadcast against the batch of the parameters."""
-        return (*self._batch(shape, self.noise_shape), *self.event_shape)
-
-    def inverse_shape(self, shape):
-        """(*batch, *event_shape) -> (*batch, *noise_shape), broadcast against the batch of the parameters."""
-        return (*self._batch(shape, self.event_shape), *self.noise_shape)
-
-    def tree_flatten(self):
-        """Parameters are data; the function and the shapes are static."""
-        return (self.params,), (self.fn, self.batch_ndims, self.noise_shape, self.event_shape)
-
-    @classmethod
-    def tree_unflatten(cls, aux_data, params):
-        """Inverse of `tree_flatten`; checks nothing, because JAX passes placeholders."""
-        fn, *rest = aux_data
-        return cls(fn, *params, *rest)
-
-    def eq(self, other, static=False):
-        """Equality of type, function, shapes and parameters."""
-        if not isinstance(other, FunctionTransform) or self.tree_flatten()[1] != other.tree_flatten()[1]:
-            return False
-        equal = [jnp.array_equal(a, b) for a, b in zip(self.params, other.params, strict=True)]
-        return bool(jnp.all(jnp.array(equal))) if static else jnp.all(jnp.array(equal))
+def _member_by_member(noise, params, *, fn, batch_ndims, noise_ndim):
+    """`fn(noise, *params)` for each member of a batch of noise (*batch, *noise) and parameters."""
+    batch = noise.shape[: noise.ndim - noise_ndim]
+    params = [jnp.broadcast_to(p, (*batch, *p.shape[batch_ndims:])) for p in params]
+    for _ in batch:
+        fn = jax.vmap(fn)
+    return fn(noise, *params)
 
 
-class Pushforward(dist.TransformedDistribution):
+class Pushforward(AbstractPushforward):
     """A microstructure of your own: the law of `fn(noise, *params)`.
 
     `fn` makes one sample (phase fractions with shape (*grid, num_phases), or any array) of one draw of the noise; it is
@@ -101,9 +53,7 @@ class Pushforward(dist.TransformedDistribution):
         (32, 32, 2)
     """
 
-    arg_constraints: ClassVar[dict] = {}
-    pytree_data_fields = ()
-    pytree_aux_fields = ("smooth",)
+    no_path = "its function decides (`smooth=False`), or its noise is discrete."
 
     def __init__(
         self,
@@ -129,16 +79,14 @@ class Pushforward(dist.TransformedDistribution):
             raise ValueError(
                 f"fn must return one array, the sample that belongs to noise of shape {one.shape}; it returns {made}."
             )
-        self.smooth = smooth
-        transform = FunctionTransform(fn, arrays, batch_ndims, one.shape, made.shape)
-        super().__init__(noise, [transform], validate_args=validate_args)
-
-    @property
-    def reparametrized_params(self) -> list[str]:
-        """Arguments with a path derivative."""
-        return ["params"] if self.has_rsample else []
-
-    @property
-    def has_rsample(self) -> bool:
-        """Whether samples can be differentiated: noise behind a discrete draw has no path either."""
-        return self.smooth and self.base_dist.has_rsample
+        super().__init__(
+            noise,
+            _member_by_member,
+            {"params": arrays},
+            options={"fn": fn, "batch_ndims": batch_ndims, "noise_ndim": len(one.shape)},
+            batch_shape=jnp.broadcast_shapes(*(p.shape[:batch_ndims] for p in arrays)),
+            event_shape=made.shape,
+            support=constraints.real,
+            paths={"params": smooth},
+            validate_args=validate_args,
+        )

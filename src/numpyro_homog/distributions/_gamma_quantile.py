@@ -10,18 +10,12 @@ from jaxtyping import Array, Float
 _MAX_STEPS = 20
 
 
-def log_gamma_quantile(shape: Float[Array, "..."], score: Float[Array, "..."]) -> Float[Array, "..."]:
+def log_gamma_quantile(shape: Float[Array, "*#n"], score: Float[Array, "*#n"]) -> Float[Array, "*n"]:
     """Logarithm of g, where P(shape, g) = Phi(score), with P the regularised lower incomplete gamma function.
 
     The logarithm does not underflow where g does (small shapes), and the score c = Phi(score) keeps the precision of
-    both tails. Differentiable once, forward and backward, in both arguments: the implicit derivative.
-
-    Args:
-        shape: the shape parameter, > 0.
-        score: the normal score of the probability; broadcasts against `shape`, same dtype.
-
-    Returns:
-        log g, with the shape to which both broadcast.
+    both tails. Shape (> 0) and score broadcast and have one dtype. Differentiable once, forward and backward, in both:
+    the implicit derivative.
     """
     return _log_quantile(*jnp.broadcast_arrays(shape, score))
 

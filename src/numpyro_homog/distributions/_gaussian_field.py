@@ -1,7 +1,6 @@
 """Gaussian random fields at given points."""
 
 import math
-from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,78 +13,22 @@ from numpyro.distributions import constraints
 from numpyro_homog.grids import Grid
 
 from ._checks import require
-from ._covariance import AbstractCovariance
-from ._modes import in_chunks, sum_at_points, sum_on_grid
-from ._pushforward import PushforwardTransform, without_density
+from ._covariance import AbstractCovariance, in_chunks, sum_at_points, sum_on_grid, trail
+from ._pushforward import AbstractPushforward, parameter
 
 
-class GaussianFieldTransform(PushforwardTransform):
-    """Standard normal coefficients (*batch, *modes) -> values of the field (*batch, *points)."""
-
-    def __init__(self, points: Grid | Array, covariance: AbstractCovariance):
-        self.points = points
-        self.covariance = covariance
-
-    @property
-    def site_shape(self) -> tuple[int, ...]:
-        """Shape of the array of points."""
-        return self.points.shape if isinstance(self.points, Grid) else self.points.shape[:-1]
-
-    def __call__(self, x):
-        """Sum the modes; computed in the dtype of the covariance."""
-        return _values(self.points, self.covariance, jnp.asarray(x, self.covariance.dtype))
-
-    def variance(self):
-        """The variance at each point, shape (*batch, *points)."""
-        target = self.covariance.pointwise_variance
-        if target is None:
-            return _raw_variance(self.points, self.covariance)
-        return jnp.broadcast_to(self.over_sites(target), (*self.covariance.batch_shape, *self.site_shape))
-
-    def over_sites(self, parameter):
-        """A parameter (*batch) with one axis more for each axis of the points."""
-        return parameter.reshape(parameter.shape + (1,) * len(self.site_shape))
-
-    @property
-    def domain(self):
-        """Any coefficients."""
-        return constraints.independent(constraints.real, self.covariance.ndim)
-
-    @property
-    def codomain(self):
-        """Any values."""
-        return constraints.independent(constraints.real, len(self.site_shape))
-
-    def forward_shape(self, shape):
-        """(*batch, *modes) -> (*batch, *points), broadcast against the batch of the covariance."""
-        batch = jnp.broadcast_shapes(shape[: len(shape) - self.covariance.ndim], self.covariance.batch_shape)
-        return (*batch, *self.site_shape)
-
-    def inverse_shape(self, shape):
-        """(*batch, *points) -> (*batch, *modes), broadcast against the batch of the covariance."""
-        batch = jnp.broadcast_shapes(shape[: len(shape) - len(self.site_shape)], self.covariance.batch_shape)
-        return (*batch, *self.covariance.mode_shape)
-
-    def tree_flatten(self):
-        """Points and hyper-parameters are data; a grid has none."""
-        return (self.points, self.covariance), (("points", "covariance"), {})
-
-    def eq(self, other, static=False):
-        """Equality of type, points and covariance."""
-        if not isinstance(other, GaussianFieldTransform):
-            return False
-        return eqx.tree_equal((self.points, self.covariance), (other.points, other.covariance))
+def field_values(noise, points, covariance):
+    """Normal coefficients (*batch, *modes) -> values (*batch, *points), in the dtype of the covariance."""
+    return _values(noise.astype(covariance.dtype), points, covariance)
 
 
 @eqx.filter_jit
-def _values(points, covariance, x):
-    """The field with the noise x."""
-    values = _sum(points, covariance, jnp.sqrt(covariance.spectrum()) * x)
-    target = covariance.pointwise_variance
-    if target is None:
+def _values(coefficients, points, covariance):
+    values = _sum(points, covariance, jnp.sqrt(covariance.spectrum()) * coefficients)
+    if covariance.pointwise_variance is None:
         return values
     raw = _raw_variance(points, covariance)
-    target = target.reshape(target.shape + (1,) * (raw.ndim - len(covariance.batch_shape)))
+    target = trail(covariance.pointwise_variance, raw.ndim - len(covariance.batch_shape))
     return values * jnp.sqrt(target / raw)
 
 
@@ -99,8 +42,7 @@ def _sum(points, covariance, coefficients, power=1):
     """Sum of coefficients (*batch, *modes) times modes to a power, at all points."""
     dtype = covariance.dtype
     if isinstance(points, Grid):
-        axes = zip(points.shape, points.spacing, strict=True)
-        centers = [(jnp.arange(n, dtype=dtype) + 0.5) * h for n, h in axes]
+        centers = [(jnp.arange(n, dtype=dtype) + 0.5) * h for n, h in zip(points.shape, points.spacing, strict=True)]
         return sum_on_grid(coefficients, [covariance.modes(i, x) ** power for i, x in enumerate(centers)])
 
     def at(chunk):
@@ -110,7 +52,7 @@ def _sum(points, covariance, coefficients, power=1):
     return in_chunks(at, entries, points.astype(dtype))
 
 
-class GaussianField(dist.TransformedDistribution):
+class GaussianField(AbstractPushforward):
     """A zero-mean Gaussian field at given points, or at the voxels of a grid.
 
     u(x) = sum_k sqrt(lambda_k) xi_k prod_i e_i,k_i(x_i): the `covariance` has the spectrum lambda and the modes e, the
@@ -150,16 +92,10 @@ class GaussianField(dist.TransformedDistribution):
         (2, 64, 64)
     """
 
-    arg_constraints: ClassVar[dict] = {}
-    pytree_data_fields = ()
+    points = parameter("points", "The points, or the grid.")
+    covariance = parameter("covariance", "The covariance.")
 
-    def __init__(
-        self,
-        points: Grid | ArrayLike,
-        covariance: AbstractCovariance,
-        *,
-        validate_args: bool | None = None,
-    ):
+    def __init__(self, points: Grid | ArrayLike, covariance: AbstractCovariance, *, validate_args: bool | None = None):
         if not isinstance(covariance, AbstractCovariance):
             raise TypeError(
                 f"covariance must be NeumannMatern, PeriodicMatern, PeriodicSquaredExponential or another "
@@ -176,45 +112,33 @@ class GaussianField(dist.TransformedDistribution):
                 "pass points of shape (*points, d) or a Grid, and one length for each of the d axes."
             )
         _require_inside(points, covariance)
-        super().__init__(noise(covariance), [GaussianFieldTransform(points, covariance)], validate_args=validate_args)
-
-    @property
-    def points(self) -> Grid | Array:
-        """The points, or the grid."""
-        return self.transforms[0].points
-
-    @property
-    def covariance(self) -> AbstractCovariance:
-        """The covariance."""
-        return self.transforms[0].covariance
+        super().__init__(
+            noise(covariance),
+            field_values,
+            {"points": points, "covariance": covariance},
+            batch_shape=covariance.batch_shape,
+            event_shape=points.shape if isinstance(points, Grid) else points.shape[:-1],
+            support=constraints.real,
+            paths={"covariance": True} if isinstance(points, Grid) else {"points": True, "covariance": True},
+            validate_args=validate_args,
+        )
 
     def normalized(self) -> "GaussianField":
         """The field divided by its standard deviation at each point; with the same key, the same noise."""
         return GaussianField(self.points, self.covariance.normalized())
 
     @property
-    def mean(self) -> Float[Array, "..."]:
+    def mean(self) -> Float[Array, "*batch_and_points"]:
         """Zero, shape (*batch, *points)."""
         return jnp.zeros(self.batch_shape + self.event_shape, self.covariance.dtype)
 
     @property
-    def variance(self) -> Float[Array, "..."]:
+    def variance(self) -> Float[Array, "*batch_and_points"]:
         """The exact variance at each point, shape (*batch, *points)."""
-        return self.transforms[0].variance()
-
-    @property
-    def reparametrized_params(self) -> list[str]:
-        """Arguments with a path derivative."""
-        return ["covariance"] if isinstance(self.points, Grid) else ["points", "covariance"]
-
-    @property
-    def has_rsample(self) -> bool:
-        """Samples can be differentiated."""
-        return True
-
-    def log_prob(self, value, intermediates=None):
-        """Raise: there may be more points than modes, and nobody needs the density."""
-        return without_density(self, value, self.event_dim)
+        target = self.covariance.pointwise_variance
+        if target is None:
+            return _raw_variance(self.points, self.covariance)
+        return jnp.broadcast_to(trail(target, len(self.event_shape)), self.batch_shape + self.event_shape)
 
 
 def _require_inside(points, covariance):
@@ -222,16 +146,12 @@ def _require_inside(points, covariance):
         return
     low, high = np.asarray(covariance.bounds).T
     slack = 1e-5 * (high - low)  # coordinates that were rounded
-
-    def inside(x):
-        return (x >= low - slack) & (x <= high + slack)
-
     known = np.asarray([np.zeros(len(low)), points.lengths]) if isinstance(points, Grid) else points
     expected = (
         f"in the box {covariance.bounds} of the covariance, beyond which the field would only be mirrored; enlarge "
         "its `lengths` or its `margin`"
     )
-    require(inside, "points", known, expected)
+    require(lambda x: (x >= low - slack) & (x <= high + slack), "points", known, expected)
 
 
 def noise(covariance: AbstractCovariance, leading: tuple[int, ...] = ()) -> dist.Distribution:
@@ -242,11 +162,7 @@ def noise(covariance: AbstractCovariance, leading: tuple[int, ...] = ()) -> dist
 
 
 def require_field(field: GaussianField) -> GaussianField:
-    """The field, if it is a `GaussianField`.
-
-    Raises:
-        TypeError: if not.
-    """
+    """The field, or `TypeError` if it is none."""
     if not isinstance(field, GaussianField):
         raise TypeError(
             f"field must be a GaussianField; got {type(field).__name__}. A batch of fields comes from a covariance "

@@ -2,79 +2,24 @@
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
-import numpyro.distributions as dist
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from numpyro_homog.grids import Grid
 
-from ._fractions import AbstractDistance, EuclideanDistance, voxel_fractions, voxel_labels
-from ._pushforward import PushforwardTransform, without_density
+from ._checks import float_arrays, require_phases
+from ._fractions import AbstractDistance, EuclideanDistance, voxel_fractions
+from ._pushforward import AbstractPushforward, parameter, uniform
 
 
-class LaguerreTransform(PushforwardTransform):
+def _grow(seeds, delays, *, grid, distance, sharp):
     """Seeds (*batch, J, d) in the cell -> volume fractions (*batch, *grid, J) of the phases that grow from them."""
-
-    def __init__(self, grid: Grid, delays: Float[Array, "*batch phases"], distance: AbstractDistance, sharp: bool):
-        self.grid = grid
-        self.delays = delays
-        self.distance = distance
-        self.sharp = sharp
-
-    def __call__(self, x):
-        """Rasterise seeds of shape (*batch, J, d); computed in the dtype of the delays."""
-        batch = jnp.broadcast_shapes(x.shape[:-2], self.delays.shape[:-1])
-        num = self.delays.shape[-1]
-        seeds = jnp.broadcast_to(jnp.asarray(x).astype(self.delays.dtype), (*batch, num, self.grid.ndim))
-        rasterise = voxel_labels if self.sharp else voxel_fractions
-        return rasterise(seeds, jnp.broadcast_to(self.delays, (*batch, num)), self.grid, self.distance)
-
-    @property
-    def domain(self):
-        """Positions in the box of the cell."""
-        return constraints.independent(constraints.interval(0.0, jnp.asarray(self.grid.lengths, self.delays.dtype)), 2)
-
-    @property
-    def codomain(self):
-        """Points of the simplex, one per voxel."""
-        return constraints.independent(constraints.simplex, self.grid.ndim)
-
-    def forward_shape(self, shape):
-        """(*batch, J, d) -> (*batch, *grid, J), broadcast against the batch of the delays."""
-        return (*jnp.broadcast_shapes(shape[:-2], self.delays.shape[:-1]), *self.grid.shape, self.delays.shape[-1])
-
-    def inverse_shape(self, shape):
-        """(*batch, *grid, J) -> (*batch, J, d), broadcast against the batch of the delays."""
-        batch = jnp.broadcast_shapes(shape[: -1 - self.grid.ndim], self.delays.shape[:-1])
-        return (*batch, self.delays.shape[-1], self.grid.ndim)
-
-    def tree_flatten(self):
-        """Delays are data; grid, distance and sharpness are static."""
-        return (self.delays,), (self.grid, self.distance, self.sharp)
-
-    @classmethod
-    def tree_unflatten(cls, aux_data, params):
-        """Inverse of `tree_flatten`; checks nothing, because JAX passes placeholders."""
-        transform = cls.__new__(cls)
-        (transform.delays,) = params
-        transform.grid, transform.distance, transform.sharp = aux_data
-        return transform
-
-    def eq(self, other, static=False):
-        """Equality of type, grid, distance, sharpness and delays."""
-        if not isinstance(other, LaguerreTransform):
-            return False
-        same = (self.grid, self.distance, self.sharp) == (other.grid, other.distance, other.sharp)
-        if not same or self.delays.shape != other.delays.shape:
-            return False
-        equal = jnp.all(self.delays == other.delays)
-        return bool(equal) if static and not isinstance(equal, jax.core.Tracer) else equal
+    delays = jnp.broadcast_to(delays, seeds.shape[:-1])
+    return voxel_fractions(seeds.astype(delays.dtype), delays, grid, distance, sharp=sharp)
 
 
-class LaguerreTessellation(dist.TransformedDistribution):
+class LaguerreTessellation(AbstractPushforward):
     """Cells that grow on the torus, one uniform seed per phase, started at different times.
 
     A point x belongs to the phase j with the least d(x, z_j) + w_j: seeds z_j are uniform on the periodic cell, w_j are
@@ -114,7 +59,8 @@ class LaguerreTessellation(dist.TransformedDistribution):
     """
 
     arg_constraints: ClassVar = {"delays": constraints.real_vector}
-    pytree_data_fields = ()
+    no_path = "one-hot samples have none; use `sharp=False`."
+    delays = parameter("delays", "Start times of the phases, shape (*batch, J).")
 
     def __init__(
         self,
@@ -125,44 +71,16 @@ class LaguerreTessellation(dist.TransformedDistribution):
         sharp: bool = False,
         validate_args: bool | None = None,
     ):
-        delays = jnp.asarray(delays)
-        if not jnp.issubdtype(delays.dtype, jnp.floating):
-            delays = delays.astype(jnp.result_type(float))
-        if delays.ndim < 1 or delays.shape[-1] < 1:
-            raise ValueError(
-                f"delays has shape {delays.shape}; one start time per phase is expected on the last axis, "
-                "(*batch, J) with J >= 1."
-            )
-        lengths = jnp.asarray(grid.lengths, delays.dtype)
-        seeds = dist.Uniform(jnp.zeros_like(lengths), lengths).expand((delays.shape[-1], grid.ndim)).to_event(2)
-        transform = LaguerreTransform(grid, delays, distance, sharp)
-        super().__init__(seeds, [transform], validate_args=validate_args)
-
-    @property
-    def delays(self) -> Float[Array, "*batch phases"]:
-        """Start times of the phases, shape (*batch, J)."""
-        return self.transforms[0].delays
-
-    @property
-    def reparametrized_params(self) -> list[str]:
-        """Parameters with a path derivative: the delays, unless the samples are one-hot."""
-        return [] if self.transforms[0].sharp else ["delays"]
-
-    @property
-    def has_rsample(self) -> bool:
-        """Whether samples can be differentiated with respect to the delays."""
-        return not self.transforms[0].sharp
-
-    def rsample(self, key, sample_shape=()):
-        """Sample with path derivatives.
-
-        Raises:
-            NotImplementedError: if the samples are one-hot, which have none.
-        """
-        if not self.has_rsample:
-            raise NotImplementedError("one-hot samples have no path derivatives; use `sharp=False`.")
-        return self.sample(key, sample_shape)
-
-    def log_prob(self, value, intermediates=None):
-        """Raise: the law has no density."""
-        return without_density(self, value, self.event_dim)
+        (delays,) = float_arrays(delays)
+        require_phases("delays", delays, "one start time per phase", 1)
+        num_phases = delays.shape[-1]
+        super().__init__(
+            uniform(grid.lengths, (num_phases, grid.ndim), delays.dtype),
+            _grow,
+            {"delays": delays},
+            options={"grid": grid, "distance": distance, "sharp": sharp},
+            batch_shape=delays.shape[:-1],
+            event_shape=(*grid.shape, num_phases),
+            paths={"delays": not sharp},
+            validate_args=validate_args,
+        )

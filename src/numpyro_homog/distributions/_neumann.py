@@ -9,8 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._checks import float_arrays, require, require_positive
-from ._covariance import AbstractCovariance, box, per_axis, require_broadcast, squared_frequencies, trail
+from ._checks import require
+from ._covariance import AbstractCovariance, box, hyper_parameters, per_axis, squared_frequencies, trail
 
 
 class NeumannMatern(AbstractCovariance):
@@ -50,9 +50,9 @@ class NeumannMatern(AbstractCovariance):
     lengths: tuple[float, ...] = eqx.field(static=True)
     num_modes: tuple[int, ...] = eqx.field(static=True)
     margin: tuple[float, ...] = eqx.field(static=True)
-    tau: Float[Array, "..."]
-    s: Float[Array, "..."]
-    variance: Float[Array, "..."] | None
+    tau: Float[Array, "*#batch"]
+    s: Float[Array, "*#batch"]
+    variance: Float[Array, "*#batch"] | None
 
     def __init__(
         self,
@@ -68,15 +68,12 @@ class NeumannMatern(AbstractCovariance):
         self.margin = per_axis("margin", margin, len(self.lengths))
         if not all(math.isfinite(m) and m >= 0 for m in self.margin):
             raise ValueError(f"margin must be finite and not negative; got {self.margin}.")
-        self.tau, self.s, scale = float_arrays(tau, s, 1.0 if variance is None else variance)
-        self.variance = None if variance is None else scale
-        require_positive("tau", self.tau)
         half = len(self.lengths) / 2
-        require(
-            lambda s: (s > half) & np.isfinite(s), "s", self.s, f"above d/2 = {half}, else the field is no function"
-        )
-        require_positive("variance", scale)
-        require_broadcast(tau=self.tau, s=self.s, variance=scale)
+        expected = f"above d/2 = {half}, else the field is no function"
+        require(lambda s: (s > half) & np.isfinite(s), "s", s, expected)
+        scale = 1.0 if variance is None else variance
+        self.tau, self.s, scale = hyper_parameters(tau=tau, s=s, variance=scale)
+        self.variance = None if variance is None else scale
 
     @property
     def mode_shape(self) -> tuple[int, ...]:
@@ -96,12 +93,12 @@ class NeumannMatern(AbstractCovariance):
     def spectrum(self):
         """(pi^2 |k/L|^2 + tau^2)^-s / volume, relative to the mode k = 0 if a variance is prescribed."""
         sizes = self._sizes()
-        tau, s, scale = (trail(p, self.ndim) for p in self._parameters())
-        squared = squared_frequencies([np.pi / size for size in sizes], [np.arange(n) for n in self.num_modes])
-        squared = jnp.asarray(squared, tau.dtype)
+        tau, s = trail(self.tau, self.ndim), trail(self.s, self.ndim)
+        numbers = [np.arange(n) for n in self.num_modes]
+        squared = squared_frequencies([np.pi / size for size in sizes], numbers, self.dtype)
         if self.variance is None:
             return (squared + tau**2) ** -s / math.prod(sizes)
-        return (1 + squared / tau**2) ** -s * jnp.ones_like(scale)
+        return (1 + squared / tau**2) ** -s * jnp.ones_like(trail(self.variance, self.ndim))
 
     def modes(self, axis, x):
         """1 and sqrt(2) cos(pi k x / L), on the box with its margin."""
@@ -112,12 +109,8 @@ class NeumannMatern(AbstractCovariance):
 
     def normalized(self):
         """The same covariance with variance one at every point."""
-        one = jnp.ones_like(self._parameters()[2])
+        one = jnp.ones((), self.dtype) if self.variance is None else jnp.ones_like(self.variance)
         return eqx.tree_at(lambda c: c.variance, self, one, is_leaf=lambda leaf: leaf is None)
 
     def _sizes(self):
         return [length + 2 * margin for length, margin in zip(self.lengths, self.margin, strict=True)]
-
-    def _parameters(self):
-        scale = jnp.ones((), self.tau.dtype) if self.variance is None else self.variance
-        return self.tau, self.s, scale

@@ -1,5 +1,6 @@
 """Covariances on the torus."""
 
+import abc
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -9,11 +10,53 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._checks import float_arrays, require_positive
-from ._covariance import AbstractCovariance, box, require_broadcast, squared_frequencies, trail
+from ._covariance import AbstractCovariance, box, hyper_parameters, squared_frequencies, trail
 
 
-class PeriodicMatern(AbstractCovariance):
+class AbstractPeriodicCovariance(AbstractCovariance):
+    """Waves 1, sqrt(2) cos, sqrt(2) sin along each axis, with weights that are scaled to sum up to `variance`."""
+
+    variance: eqx.AbstractVar[Float[Array, "*batch"]]
+
+    @abc.abstractmethod
+    def log_weights(self, squared: Array) -> Array:
+        """Logarithms of the weights of wave vectors with these squared lengths, up to a constant."""
+
+    @property
+    def mode_shape(self) -> tuple[int, ...]:
+        """A constant, and a cosine and a sine for each other frequency."""
+        return tuple(2 * n - 1 for n in self.num_modes)
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float], ...] | None:
+        """None: the torus has no boundary."""
+        return None
+
+    @property
+    def pointwise_variance(self) -> Array | None:
+        """None: the spectrum is scaled."""
+        return None
+
+    def spectrum(self):
+        """In proportion to the weights, with sum `variance`."""
+        numbers = [(np.arange(n) + 1) // 2 for n in self.mode_shape]
+        squared = squared_frequencies([2 * np.pi / length for length in self.lengths], numbers, self.dtype)
+        shares = jax.nn.softmax(self.log_weights(squared), axis=tuple(range(-self.ndim, 0)))
+        return trail(self.variance, self.ndim) * shares
+
+    def modes(self, axis, x):
+        """1, sqrt(2) cos and sqrt(2) sin."""
+        k = np.arange(self.mode_shape[axis])
+        phase = x[..., None] * (2 * np.pi / self.lengths[axis]) * jnp.asarray((k + 1) // 2, x.dtype)
+        waves = jnp.sqrt(jnp.asarray(2, x.dtype)) * jnp.where(k % 2 == 1, jnp.cos(phase), jnp.sin(phase))
+        return jnp.where(k == 0, jnp.ones_like(waves), waves)
+
+    def normalized(self):
+        """The same covariance with variance one."""
+        return eqx.tree_at(lambda c: c.variance, self, jnp.ones_like(self.variance))
+
+
+class PeriodicMatern(AbstractPeriodicCovariance):
     """The Matern covariance on the torus: the sum over all periodic images.
 
     In free space it is variance 2^(1-nu)/Gamma(nu) (sqrt(2 nu) r/l)^nu K_nu(sqrt(2 nu) r/l), with nu the smoothness and
@@ -44,9 +87,9 @@ class PeriodicMatern(AbstractCovariance):
 
     lengths: tuple[float, ...] = eqx.field(static=True)
     num_modes: tuple[int, ...] = eqx.field(static=True)
-    length_scale: Float[Array, "..."]
-    smoothness: Float[Array, "..."]
-    variance: Float[Array, "..."]
+    length_scale: Float[Array, "*#batch"]
+    smoothness: Float[Array, "*#batch"]
+    variance: Float[Array, "*#batch"]
 
     def __init__(
         self,
@@ -58,43 +101,17 @@ class PeriodicMatern(AbstractCovariance):
         num_modes: int | Sequence[int] = 32,
     ):
         self.lengths, self.num_modes = box(lengths, num_modes)
-        self.length_scale, self.smoothness, self.variance = float_arrays(length_scale, smoothness, variance)
-        parameters = {"length_scale": self.length_scale, "smoothness": self.smoothness, "variance": self.variance}
-        for name, value in parameters.items():
-            require_positive(name, value)
-        require_broadcast(**parameters)
+        self.length_scale, self.smoothness, self.variance = hyper_parameters(
+            length_scale=length_scale, smoothness=smoothness, variance=variance
+        )
 
-    @property
-    def mode_shape(self) -> tuple[int, ...]:
-        """A constant, and a cosine and a sine for each other frequency."""
-        return tuple(2 * n - 1 for n in self.num_modes)
-
-    @property
-    def bounds(self) -> tuple[tuple[float, float], ...] | None:
-        """None: the torus has no boundary."""
-        return None
-
-    @property
-    def pointwise_variance(self) -> Array | None:
-        """None: the spectrum is scaled."""
-        return None
-
-    def spectrum(self):
-        """In proportion to (2 nu / l^2 + |omega|^2)^-(nu + d/2), with sum `variance`."""
+    def log_weights(self, squared):
+        """Of (2 nu / l^2 + |omega|^2)^-(nu + d/2)."""
         scale, nu = trail(self.length_scale, self.ndim), trail(self.smoothness, self.ndim)
-        squared = _torus_frequencies(self, scale.dtype)
-        return _share(self, -(nu + self.ndim / 2) * jnp.log1p(squared * scale**2 / (2 * nu)))
-
-    def modes(self, axis, x):
-        """1, sqrt(2) cos and sqrt(2) sin."""
-        return _waves(self, axis, x)
-
-    def normalized(self):
-        """The same covariance with variance one."""
-        return eqx.tree_at(lambda c: c.variance, self, jnp.ones_like(self.variance))
+        return -(nu + self.ndim / 2) * jnp.log1p(squared * scale**2 / (2 * nu))
 
 
-class PeriodicSquaredExponential(AbstractCovariance):
+class PeriodicSquaredExponential(AbstractPeriodicCovariance):
     """The squared exponential covariance on the torus: the sum over all images.
 
     In free space it is variance exp(-r^2 / (2 l^2)). The mode with wave vector omega = 2 pi k / L has a variance in
@@ -122,8 +139,8 @@ class PeriodicSquaredExponential(AbstractCovariance):
 
     lengths: tuple[float, ...] = eqx.field(static=True)
     num_modes: tuple[int, ...] = eqx.field(static=True)
-    length_scale: Float[Array, "..."]
-    variance: Float[Array, "..."]
+    length_scale: Float[Array, "*#batch"]
+    variance: Float[Array, "*#batch"]
 
     def __init__(
         self,
@@ -134,55 +151,8 @@ class PeriodicSquaredExponential(AbstractCovariance):
         num_modes: int | Sequence[int] = 32,
     ):
         self.lengths, self.num_modes = box(lengths, num_modes)
-        self.length_scale, self.variance = float_arrays(length_scale, variance)
-        require_positive("length_scale", self.length_scale)
-        require_positive("variance", self.variance)
-        require_broadcast(length_scale=self.length_scale, variance=self.variance)
+        self.length_scale, self.variance = hyper_parameters(length_scale=length_scale, variance=variance)
 
-    @property
-    def mode_shape(self) -> tuple[int, ...]:
-        """A constant, and a cosine and a sine for each other frequency."""
-        return tuple(2 * n - 1 for n in self.num_modes)
-
-    @property
-    def bounds(self) -> tuple[tuple[float, float], ...] | None:
-        """None: the torus has no boundary."""
-        return None
-
-    @property
-    def pointwise_variance(self) -> Array | None:
-        """None: the spectrum is scaled."""
-        return None
-
-    def spectrum(self):
-        """In proportion to exp(-l^2 |omega|^2 / 2), with sum `variance`."""
-        scale = trail(self.length_scale, self.ndim)
-        return _share(self, -_torus_frequencies(self, scale.dtype) * scale**2 / 2)
-
-    def modes(self, axis, x):
-        """1, sqrt(2) cos and sqrt(2) sin."""
-        return _waves(self, axis, x)
-
-    def normalized(self):
-        """The same covariance with variance one."""
-        return eqx.tree_at(lambda c: c.variance, self, jnp.ones_like(self.variance))
-
-
-def _torus_frequencies(covariance, dtype):
-    """|omega|^2 of the modes 1, cos 1, sin 1, cos 2, ... of each axis."""
-    numbers = [(np.arange(2 * n - 1) + 1) // 2 for n in covariance.num_modes]
-    return jnp.asarray(squared_frequencies([2 * np.pi / length for length in covariance.lengths], numbers), dtype)
-
-
-def _waves(covariance, axis, x):
-    k = np.arange(2 * covariance.num_modes[axis] - 1)
-    phase = x[..., None] * (2 * np.pi / covariance.lengths[axis]) * jnp.asarray((k + 1) // 2, x.dtype)
-    waves = jnp.sqrt(jnp.asarray(2, x.dtype)) * jnp.where(k % 2 == 1, jnp.cos(phase), jnp.sin(phase))
-    return jnp.where(k == 0, jnp.ones_like(waves), waves)
-
-
-def _share(covariance, log_weights):
-    """Weights in proportion to exp(log_weights), with sum `variance`."""
-    variance = trail(covariance.variance, covariance.ndim)
-    axes = tuple(range(-covariance.ndim, 0))
-    return variance * jax.nn.softmax(log_weights, axis=axes)
+    def log_weights(self, squared):
+        """Of exp(-l^2 |omega|^2 / 2)."""
+        return -squared * trail(self.length_scale, self.ndim) ** 2 / 2

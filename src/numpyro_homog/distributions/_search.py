@@ -10,8 +10,6 @@ Should one voxel fail the test, all seeds are examined.
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,40 +23,15 @@ _BLOCK = 16  # seeds examined in one turn of a loop; XLA makes slower code of sh
 _EXPECTED = 16.0  # uniform seeds within the reach of a point, on average: one voxel in exp(16) fails the test
 
 
-class _Plan(NamedTuple):
-    """Tiles of `edge` voxels, `bins` of them along each axis, the last perhaps narrower; `reach` in voxel edges."""
-
-    edge: tuple[int, ...]
-    bins: tuple[int, ...]
-    reach: float
-
-
-class _Examination(NamedTuple):
-    """What is kept of the seeds that a voxel has seen: the state's parts before the first, and how one changes it.
-
-    `distance` tells from the state how far, with the margin, the reach must be.
-    """
-
-    nothing: tuple[tuple[float, jnp.dtype | type], ...]
-    examine: Callable
-    distance: Callable
-    margin: float
-
-
 def nearest_seed(seeds: Float[Array, "batch seeds d"], grid: Grid) -> Int[Array, "batch *grid"]:
-    """Index of the seed nearest to each voxel's centre on the torus; of seeds equally near, one.
-
-    Args:
-        seeds: positions, shape (batch, K, d), in the unit of `grid.lengths`; taken modulo the period.
-        grid: the voxels, in any dimension.
-    """
+    """Index of the seed (modulo the period) nearest to each voxel's centre; of seeds equally near, one."""
 
     def examine(state, square, index):
         nearer = square < state[0]
         return jnp.where(nearer, square, state[0]), jnp.where(nearer, index, state[1])
 
     nothing = (math.inf, seeds.dtype), (0, jnp.int32)
-    return _search(seeds, grid, _Examination(nothing, examine, lambda state: jnp.sqrt(state[0]), 0.0))[1]
+    return _search(seeds, grid, nothing, examine, lambda state: jnp.sqrt(state[0]), 0.0)[1]
 
 
 def nearest_seeds(seeds: Float[Array, "batch seeds d"], grid: Grid, num: int) -> Int[Array, "num batch *grid"]:
@@ -85,11 +58,14 @@ def nearest_seeds(seeds: Float[Array, "batch seeds d"], grid: Grid, num: int) ->
 
     nothing = ((np.iinfo(np.int32).max, jnp.int32),) * num
     diagonal = math.hypot(*grid.spacing) / min(grid.spacing)
-    return jnp.stack(_search(seeds, grid, _Examination(nothing, examine, distance, diagonal))) & low
+    return jnp.stack(_search(seeds, grid, nothing, examine, distance, diagonal)) & low
 
 
 def _plan(grid, num_seeds, margin):
-    """The narrowest tiles whose windows reach far enough for uniform seeds; None if a window is the whole cell."""
+    """The narrowest tiles whose windows reach far enough for uniform seeds; the last one of an axis may be narrower.
+
+    For each axis their edge, in voxels, and number; and the reach, in voxel edges, infinite if a window is the cell.
+    """
     d, unit = grid.ndim, min(grid.spacing)
     ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
     wanted = (_EXPECTED * math.prod(grid.lengths) / num_seeds / ball) ** (1 / d) / unit + margin
@@ -103,24 +79,27 @@ def _plan(grid, num_seeds, margin):
                 break
         axes.append((edge, bins, reach))
     edges, counts, reaches = zip(*axes, strict=True)
-    # A little less, for the rounding of distances.
-    return None if math.isinf(min(reaches)) else _Plan(edges, counts, 0.999 * min(reaches))
+    reach = 0.999 * min(reaches)  # a little less, for the rounding of distances
+    return (grid.shape, (1,) * d, reach) if math.isinf(reach) else (edges, counts, reach)
 
 
-def _search(seeds, grid, examination):
-    """Parts of the state after all seeds of interest to each voxel, shape (batch, *grid); lengths in voxel edges."""
+def _search(seeds, grid, nothing, examine, distance, margin):
+    """What is kept of all seeds of interest to each voxel, parts of shape (batch, *grid); lengths in voxel edges.
+
+    `nothing` is the value and dtype of each part before the first seed; `examine` changes the parts, given the squared
+    distance and the index of one more; `distance` tells from them how far, with the `margin`, the reach must be.
+    """
     batch, num_seeds, d = seeds.shape
     dtype, unit = seeds.dtype, min(grid.spacing)
     scale, lengths = np.array(grid.spacing) / unit, jnp.asarray(np.array(grid.lengths) / unit, dtype)
-    positions = jnp.mod(seeds / jnp.asarray(unit, dtype), lengths)
-    plan = _plan(grid, num_seeds, examination.margin)
-    edge, bins = (grid.shape, (1,) * d) if plan is None else (plan.edge, plan.bins)
+    positions = jnp.mod(seeds / unit, lengths)
+    edge, bins, reach = _plan(grid, num_seeds, margin)
 
     # Layout: (places within a tile, members and their tiles). Seeds vary along the last axis only.
     tiles, places = _points(bins), _points(edge)
     voxels = tiles * np.array(edge) + places[:, None]
     centers = [jnp.tile(jnp.asarray(x, dtype), (1, batch)) for x in np.moveaxis((voxels + 0.5) * scale, -1, 0)]
-    start = tuple(jnp.full(centers[0].shape, value, kind) for value, kind in examination.nothing)
+    start = tuple(jnp.full(centers[0].shape, value, kind) for value, kind in nothing)
 
     def examine_block(state, seen, wrap):
         coordinates, index = seen
@@ -129,7 +108,7 @@ def _search(seeds, grid, examination):
             for center, coordinate, length, turns in zip(centers, coordinates, lengths, wrap, strict=True):
                 gap = jnp.abs(center - coordinate[i])
                 square = square + (jnp.minimum(gap, length - gap) if turns else gap) ** 2
-            state = examination.examine(state, square, index[i])
+            state = examine(state, square, index[i])
         return state
 
     def examine_all():
@@ -143,17 +122,17 @@ def _search(seeds, grid, examination):
 
         return jax.lax.fori_loop(0, -(-num_seeds // size), block, start)
 
-    if plan is None:
+    if math.isinf(reach):
         state = examine_all()
     else:
-        windows = _Windows(positions, lengths, scale, plan)
-        num_blocks = (jnp.max(windows.num_seeds) + (_BLOCK - 1)) // _BLOCK
+        longest, block = _windows(positions, lengths, np.array(edge) * scale, bins)
         # Of a seed in the window the image next to the tile is the nearest, or beyond the reach like all others, if
         # the window is not the whole period.
         wrap = [n <= _WIDTH for n in bins]
-        state = jax.lax.fori_loop(0, num_blocks, lambda i, state: examine_block(state, windows.block(i), wrap), start)
+        num_blocks = (longest + (_BLOCK - 1)) // _BLOCK
+        state = jax.lax.fori_loop(0, num_blocks, lambda i, state: examine_block(state, block(i), wrap), start)
         inside = np.all(voxels < np.array(grid.shape), axis=-1)
-        missed = (examination.distance(state) + examination.margin > plan.reach) & np.tile(inside, (1, batch))
+        missed = (distance(state) + margin > reach) & np.tile(inside, (1, batch))
         # At most one turn. A condition would do the same, but under `vmap` it would always examine all.
         _, state = jax.lax.while_loop(
             lambda carry: carry[0], lambda carry: (jnp.zeros_like(carry[0]), examine_all()), (jnp.any(missed), state)
@@ -170,63 +149,59 @@ def _points(shape):
     return np.array(list(np.ndindex(*shape)), int).reshape(math.prod(shape), len(shape))
 
 
-class _Windows:
+def _windows(positions, lengths, edge, bins):
     """The seeds in the window of each tile of each member, as if in one list each.
 
     Seeds are sorted by bin, the last axis fastest. So the seeds in one row of a window lie side by side, but for the
     period: from `begin` on, and after `end` from `end - turn` on.
+
+    The length of the longest list, and a function of i: coordinates, next to the tile and not beyond the period, and
+    indices of the seeds in block i of each list. Shapes (_BLOCK, members and tiles); infinite after the end of a list.
     """
+    batch, num_seeds, d = positions.shape
+    shape, tiles = np.array(bins, np.int32), _points(bins)
+    strides = np.append(np.cumprod(shape[:0:-1])[::-1], 1).astype(np.int32)
+    bin_of = jnp.minimum((positions / jnp.asarray(edge, positions.dtype)).astype(jnp.int32), shape - 1)
+    bin_of = jnp.sum(bin_of * strides, axis=-1, dtype=jnp.int32)
+    order = jnp.argsort(bin_of, axis=-1)
+    every = jnp.arange(math.prod(bins) + 1, dtype=jnp.int32)
+    first = jax.vmap(lambda row: jnp.searchsorted(row, every))(jnp.take_along_axis(bin_of, order, axis=-1))
 
-    def __init__(self, positions, lengths, scale, plan):
-        batch, num_seeds, d = positions.shape
-        bins, edge, tiles = np.array(plan.bins, np.int32), np.array(plan.edge) * scale, _points(plan.bins)
-        strides = np.append(np.cumprod(bins[:0:-1])[::-1], 1).astype(np.int32)
-        bin_of = jnp.minimum((positions / jnp.asarray(edge, positions.dtype)).astype(jnp.int32), bins - 1)
-        bin_of = jnp.sum(bin_of * strides, axis=-1, dtype=jnp.int32)
-        order = jnp.argsort(bin_of, axis=-1)
-        every = jnp.arange(math.prod(plan.bins) + 1, dtype=jnp.int32)
-        first = jax.vmap(lambda row: jnp.searchsorted(row, every))(jnp.take_along_axis(bin_of, order, axis=-1))
+    back = np.where(shape >= _WIDTH, _WIDTH // 2, 0)
+    rows = _points(tuple(np.minimum(shape[:-1], _WIDTH)))[:, None]
+    row = np.sum((tiles[:, :-1] - back[:-1] + rows) % shape[:-1] * strides[:-1], axis=-1)  # (rows, tiles)
+    column = np.broadcast_to((tiles[:, -1] - back[-1]) % shape[-1], row.shape)
+    stop = column + min(shape[-1], _WIDTH)
+    wraps = stop > shape[-1]
 
-        back = np.where(bins >= _WIDTH, _WIDTH // 2, 0)
-        rows = _points(tuple(np.minimum(bins[:-1], _WIDTH)))[:, None]
-        row = np.sum((tiles[:, :-1] - back[:-1] + rows) % bins[:-1] * strides[:-1], axis=-1)  # (rows, tiles)
-        column = np.broadcast_to((tiles[:, -1] - back[-1]) % bins[-1], row.shape)
-        stop = column + min(bins[-1], _WIDTH)
-        wraps = stop > bins[-1]
+    def at(index):
+        return jnp.moveaxis(first[:, index], 1, 0).reshape(len(rows), -1).astype(jnp.int32)
 
-        def at(index):
-            return jnp.moveaxis(first[:, index], 1, 0).reshape(len(rows), -1).astype(jnp.int32)
+    begin, end = at(row + column), at(row + shape[-1])
+    turn = end - at(row)
+    counts = at(row + stop - np.where(wraps, shape[-1], 0)) - begin
+    counts = counts + jnp.where(np.tile(wraps, (1, batch)), turn, 0)
+    before = jnp.cumsum(counts, axis=0, dtype=jnp.int32) - counts
+    in_list = jnp.sum(counts, axis=0, dtype=jnp.int32)
 
-        self.begin, self.end = at(row + column), at(row + bins[-1])
-        self.turn = self.end - at(row)
-        counts = at(row + stop - np.where(wraps, bins[-1], 0)) - self.begin
-        counts = counts + jnp.where(np.tile(wraps, (1, batch)), self.turn, 0)
-        self.before = jnp.cumsum(counts, axis=0, dtype=jnp.int32) - counts
-        self.num_seeds = jnp.sum(counts, axis=0, dtype=jnp.int32)
+    indices = order.astype(jnp.int32).ravel()
+    coordinates = [jnp.take_along_axis(positions[..., axis], order, axis=-1).ravel() for axis in range(d)]
+    member = np.repeat(np.arange(batch, dtype=np.int32) * num_seeds, len(tiles))
+    middles = jnp.asarray(np.tile((tiles + 0.5) * edge, (batch, 1)).T, positions.dtype)
 
-        self.order = order.astype(jnp.int32).ravel()
-        self.sorted = [jnp.take_along_axis(positions[..., axis], order, axis=-1).ravel() for axis in range(d)]
-        self.member = np.repeat(np.arange(batch, dtype=np.int32) * num_seeds, len(tiles))
-        self.last = num_seeds - 1
-        self.lengths = lengths
-        middles = np.tile((tiles + 0.5) * edge, (batch, 1))
-        self.middles = jnp.asarray(middles.T, positions.dtype)
-
-    def block(self, i):
-        """Coordinates, next to the tile and not beyond the period, and indices of the seeds in block i of each list.
-
-        Shapes (_BLOCK, members and tiles); the coordinates are infinite after the end of a list.
-        """
+    def block(i):
         slot = i * _BLOCK + jnp.arange(_BLOCK, dtype=jnp.int32)[:, None]
-        place = jnp.zeros((_BLOCK, self.num_seeds.shape[0]), jnp.int32)
-        for begin, end, turn, before in zip(self.begin, self.end, self.turn, self.before, strict=True):
-            in_row = begin + slot - before
-            in_row = jnp.where(in_row >= end, in_row - turn, in_row)
-            place = jnp.where(slot >= before, in_row, place)
-        place = jnp.clip(place, 0, self.last) + self.member
-        coordinates = []
-        for values, middle, length in zip(self.sorted, self.middles, self.lengths, strict=True):
+        place = jnp.zeros((_BLOCK, in_list.shape[0]), jnp.int32)
+        for row_begin, row_end, row_turn, row_before in zip(begin, end, turn, before, strict=True):
+            in_row = row_begin + slot - row_before
+            in_row = jnp.where(in_row >= row_end, in_row - row_turn, in_row)
+            place = jnp.where(slot >= row_before, in_row, place)
+        place = jnp.clip(place, 0, num_seeds - 1) + member
+        seen = []
+        for values, middle, length in zip(coordinates, middles, lengths, strict=True):
             near = values[place]
             near = near - length * jnp.round((near - middle) / length)
-            coordinates.append(jnp.where(slot < self.num_seeds, near, jnp.inf))
-        return coordinates, self.order[place]
+            seen.append(jnp.where(slot < in_list, near, jnp.inf))
+        return seen, indices[place]
+
+    return jnp.max(in_list), block

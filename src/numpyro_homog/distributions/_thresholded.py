@@ -2,74 +2,26 @@
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from numpyro_homog.grids import Grid
 
-from ._checks import float_arrays, require, require_positive
+from ._checks import float_arrays, require, require_phases, require_positive
 from ._covariance import AbstractCovariance
 from ._gaussian_field import GaussianField
-from ._pushforward import PushforwardTransform, without_density
+from ._pushforward import AbstractPushforward, parameter
 
 
-class ThresholdTransform(PushforwardTransform):
-    """Normal scores (*batch, *points) -> phases (*batch, *points, J)."""
-
-    def __init__(self, fractions: Float[Array, "*batch phases"], temperature: Array | None, num_axes: int):
-        self.fractions = fractions
-        self.temperature = temperature
-        self.num_axes = num_axes
-
-    def __call__(self, x):
-        """Compare with the thresholds; computed in the dtype of the fractions."""
-        scores = jnp.asarray(x, self.fractions.dtype)[..., None]
-        temperature = None if self.temperature is None else self._over_sites(self.temperature[..., None])
-        return _phases(scores, self._over_sites(self.fractions), temperature)
-
-    def _over_sites(self, parameter):
-        return parameter.reshape(parameter.shape[:-1] + (1,) * self.num_axes + parameter.shape[-1:])
-
-    def _batch(self, shape):
-        softness = () if self.temperature is None else self.temperature.shape
-        return jnp.broadcast_shapes(shape, self.fractions.shape[:-1], softness)
-
-    @property
-    def domain(self):
-        """Any scores."""
-        return constraints.independent(constraints.real, self.num_axes)
-
-    @property
-    def codomain(self):
-        """Points of the simplex, one for each point in space."""
-        return constraints.independent(constraints.simplex, self.num_axes)
-
-    def forward_shape(self, shape):
-        """(*batch, *points) -> (*batch, *points, J), broadcast against the batches of the parameters."""
-        cut = len(shape) - self.num_axes
-        return (*self._batch(shape[:cut]), *shape[cut:], self.fractions.shape[-1])
-
-    def inverse_shape(self, shape):
-        """(*batch, *points, J) -> (*batch, *points), broadcast against the batches of the parameters."""
-        cut = len(shape) - 1 - self.num_axes
-        return (*self._batch(shape[:cut]), *shape[cut:-1])
-
-    def tree_flatten(self):
-        """Fractions and temperature are data."""
-        return (self.fractions, self.temperature), (("fractions", "temperature"), {"num_axes": self.num_axes})
-
-    def eq(self, other, static=False):
-        """Equality of type, number of axes, fractions and temperature."""
-        if not isinstance(other, ThresholdTransform) or self.num_axes != other.num_axes:
-            return False
-        return eqx.tree_equal((self.fractions, self.temperature), (other.fractions, other.temperature))
+def _cut(scores, fractions, temperature, *, num_axes):
+    """Normal scores (*batch, *points) -> phases (*batch, *points, J), in the dtype of the fractions."""
+    axes = tuple(range(-1 - num_axes, -1))
+    width = None if temperature is None else jnp.expand_dims(temperature[..., None], axes)
+    return _phases(scores.astype(fractions.dtype)[..., None], jnp.expand_dims(fractions, axes), width)
 
 
 @jax.jit
@@ -79,8 +31,7 @@ def _phases(scores, fractions, temperature):
     if temperature is None:
         return jax.nn.one_hot(jnp.sum(scores >= thresholds, axis=-1), fractions.shape[-1], dtype=scores.dtype)
     below = ndtr((jnp.sqrt(1 + temperature**2) * thresholds - scores) / temperature)
-    ends = jnp.zeros_like(below[..., :1]), jnp.ones_like(below[..., :1])
-    return jnp.diff(jnp.concatenate([ends[0], below, ends[1]], axis=-1), axis=-1)
+    return jnp.diff(below, axis=-1, prepend=0.0, append=1.0)
 
 
 def _thresholds(fractions):
@@ -92,7 +43,7 @@ def _thresholds(fractions):
     return jnp.where(below < above, ndtri(tail), -ndtri(tail))
 
 
-class ThresholdedGaussianField(dist.TransformedDistribution):
+class ThresholdedGaussianField(AbstractPushforward):
     """Phases between level sets of one Gaussian field, with given mean volume fractions.
 
     With u(x) the field divided by its standard deviation, x belongs to phase j where t[j-1] <= u(x) < t[j], and t[j] is
@@ -132,7 +83,9 @@ class ThresholdedGaussianField(dist.TransformedDistribution):
     """
 
     arg_constraints: ClassVar = {"fractions": constraints.simplex}
-    pytree_data_fields = ()
+    no_path = "sharp phases have none; pass a `temperature`."
+    fractions = parameter("fractions", "Mean volume fractions, shape (*batch, J).")
+    temperature = parameter("temperature", "Width of the smoothed steps; None if the phases are sharp.")
 
     def __init__(
         self,
@@ -148,51 +101,22 @@ class ThresholdedGaussianField(dist.TransformedDistribution):
             (fractions,) = float_arrays(fractions)
         else:
             fractions, temperature = float_arrays(fractions, temperature)
-            require_positive("temperature", temperature)
-        if fractions.ndim < 1 or fractions.shape[-1] < 2:
-            raise ValueError(
-                f"fractions has shape {fractions.shape}; one volume fraction for each phase is expected on the last "
-                "axis, (*batch, J) with J >= 2."
-            )
+            require_positive(temperature=temperature)
+        require_phases("fractions", fractions, "one volume fraction for each phase", 2)
         require(
             lambda f: np.all(f >= 0, axis=-1) & (np.abs(np.sum(f, axis=-1) - 1) < 1e-5),
             "fractions",
             fractions,
             "not negative with sum one along the last axis; divide them by their sum",
         )
-        transform = ThresholdTransform(fractions, temperature, len(field.event_shape))
-        super().__init__(field.normalized(), [transform], validate_args=validate_args)
-
-    @property
-    def fractions(self) -> Float[Array, "*batch phases"]:
-        """Mean volume fractions, shape (*batch, J)."""
-        return self.transforms[-1].fractions
-
-    @property
-    def temperature(self) -> Array | None:
-        """Width of the smoothed steps; None if the phases are sharp."""
-        return self.transforms[-1].temperature
-
-    @property
-    def reparametrized_params(self) -> list[str]:
-        """Arguments with a path derivative: none, if the phases are sharp."""
-        return [] if self.temperature is None else ["covariance", "fractions", "temperature"]
-
-    @property
-    def has_rsample(self) -> bool:
-        """Whether samples can be differentiated: not if the phases are sharp."""
-        return self.temperature is not None
-
-    def rsample(self, key, sample_shape=()):
-        """Sample with path derivatives.
-
-        Raises:
-            NotImplementedError: if the phases are sharp.
-        """
-        if not self.has_rsample:
-            raise NotImplementedError("sharp phases have no path derivatives; pass a `temperature`.")
-        return self.sample(key, sample_shape)
-
-    def log_prob(self, value, intermediates=None):
-        """Raise: the law has no density."""
-        return without_density(self, value, self.event_dim)
+        softness = () if temperature is None else temperature.shape
+        super().__init__(
+            field.normalized(),
+            _cut,
+            {"fractions": fractions, "temperature": temperature},
+            options={"num_axes": len(field.event_shape)},
+            batch_shape=jnp.broadcast_shapes(fractions.shape[:-1], softness),
+            event_shape=(*field.event_shape, fractions.shape[-1]),
+            paths=dict.fromkeys(("covariance", "fractions", "temperature"), temperature is not None),
+            validate_args=validate_args,
+        )

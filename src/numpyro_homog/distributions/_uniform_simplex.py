@@ -37,15 +37,14 @@ class BoxOnSimplex(constraints.Constraint):
     def feasible_like(self, prototype):
         """The middle of the intervals."""
         middle = (self.low[..., None] + self.high) / 2
-        middle = jnp.concatenate([middle, 1 - jnp.sum(middle, axis=-1, keepdims=True)], axis=-1)
-        return jnp.broadcast_to(middle, jnp.shape(prototype))
+        return jnp.broadcast_to(_WithRemainder(self)(middle), jnp.shape(prototype))
 
     def eq(self, other, static=False):
         """Equality of type and bounds."""
         if not isinstance(other, BoxOnSimplex):
             return False
-        pairs = (self.low, other.low), (self.high, other.high)
-        return array_equiv(*pairs[0], static=static) & array_equiv(*pairs[1], static=static)
+        low = array_equiv(self.low, other.low, static=static)
+        return low & array_equiv(self.high, other.high, static=static)
 
     def tree_flatten(self):
         """Both bounds are data."""
@@ -55,16 +54,16 @@ class BoxOnSimplex(constraints.Constraint):
 class _WithRemainder(Transform):
     """x -> (x, 1 - sum x); the volume is that of x."""
 
-    def __init__(self, low, high):
-        self.low, self.high = low, high
+    def __init__(self, codomain):
+        self.box = codomain
 
     @property
     def domain(self):
-        return constraints.independent(constraints.interval(self.low[..., None], self.high), 1)
+        return constraints.independent(constraints.interval(self.box.low[..., None], self.box.high), 1)
 
     @property
     def codomain(self):
-        return BoxOnSimplex(self.low, self.high)
+        return self.box
 
     def __call__(self, x):
         return jnp.concatenate([x, 1 - jnp.sum(x, axis=-1, keepdims=True)], axis=-1)
@@ -82,12 +81,12 @@ class _WithRemainder(Transform):
         return (*shape[:-1], shape[-1] - 1)
 
     def tree_flatten(self):
-        return (self.low, self.high), (("low", "high"), {})
+        return (self.box,), (("box",), {})
 
 
 @biject_to.register(BoxOnSimplex)
 def _biject_to_box_on_simplex(constraint):
-    remainder = _WithRemainder(constraint.low, constraint.high)
+    remainder = _WithRemainder(constraint)
     return dist.transforms.ComposeTransform([biject_to(remainder.domain), remainder])
 
 
@@ -155,10 +154,10 @@ class UniformSimplex(dist.Distribution):
             return
         slack = 16 * jnp.finfo(high.dtype).eps
         require(lambda a: a >= 0, "low", low, "non-negative")
-        bounds = f"greater than low, {np.asarray(low).tolist()}"
-        require(lambda b: b > np.asarray(low)[..., None], "high", high, bounds)
-        total = np.asarray(high).sum(-1)
-        require(lambda s: s <= 1 + slack, "the sum of high", total, "at most one: what is left is the last phase")
+        floor = np.asarray(low)[..., None]
+        require(lambda b: b > floor, "high", high, f"greater than low, {floor[..., 0].tolist()}")
+        expected = "at most one: what is left is the last phase"
+        require(lambda s: s <= 1 + slack, "the sum of high", np.asarray(high).sum(-1), expected)
 
     @constraints.dependent_property(is_discrete=False, event_dim=1)
     def support(self) -> constraints.Constraint:
@@ -176,8 +175,7 @@ class UniformSimplex(dist.Distribution):
     @validate_sample
     def log_prob(self, value):
         """Log density with respect to the first J - 1 components; minus infinity outside of the support."""
-        density = -jnp.sum(jnp.log(self.high - self.low[..., None]), axis=-1)
-        return jnp.where(self.support(value), density, -jnp.inf)
+        return jnp.where(self.support(value), -self.entropy(), -jnp.inf)
 
     @property
     def mean(self) -> Float[Array, "*batch phases"]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from numpyro_homog.grids import Grid
 
-from ._fractions import SquaredDistance, envelope_fractions, periodic_offset
+from ._fractions import SquaredDistance, cut_voxels
 from ._search import nearest_seed, nearest_seeds
 
 _VOXELS_AT_A_TIME = 4096  # members of a batch are done one after the other, in groups that stay in the cache
@@ -17,39 +17,29 @@ _VOXELS_AT_A_TIME = 4096  # members of a batch are done one after the other, in 
 
 @eqx.filter_jit
 def voronoi_phases(
-    seeds: Float[Array, "batch seeds d"],
-    membership: Float[Array, "batch seeds phases"],
-    grid: Grid,
-    *,
-    sharp: bool,
-) -> Float[Array, "batch *grid phases"]:
+    seeds: Float[Array, "*#batch seeds d"], membership: Float[Array, "*#batch seeds phases"], grid: Grid, *, sharp: bool
+) -> Float[Array, "*batch_and_grid phases"]:
     """Volume fraction of each phase in each voxel, given the phases of the cells of K seeds.
 
     Interfaces are straight and cut the voxels exactly, as long as no more cells meet a voxel than `num_cells(grid, K)`;
     of those that do, the cells of the nearest seeds share the voxel. Continuous, with derivatives in seeds (almost
-    everywhere) and membership; if `sharp`, in membership only.
-
-    Args:
-        seeds: positions, shape (batch, K, d), in the unit of `grid.lengths`; taken modulo the period.
-        membership: share of each phase in the cell of each seed, shape (batch, K, J), same dtype as `seeds`.
-        grid: the voxels.
-        sharp: whether a voxel belongs to the seed nearest to its centre.
-
-    Returns:
-        Shape (batch, *grid, J). Costs what grows with the voxels; memory for one group of cells at a time.
+    everywhere) and membership, the shares of the phases in each cell; if `sharp`, a voxel belongs to the seed nearest
+    to its centre, and derivatives are in membership only. Seeds are taken modulo the period. Costs what grows with the
+    voxels; memory for one group of cells at a time.
     """
-    batch, size = seeds.shape[0], max(1, _VOXELS_AT_A_TIME // grid.num_voxels)
+    batch = jnp.broadcast_shapes(seeds.shape[:-2], membership.shape[:-2])
+    num, size = math.prod(batch), max(1, _VOXELS_AT_A_TIME // grid.num_voxels)
+    parts = [jnp.broadcast_to(p, (*batch, *p.shape[-2:])).reshape(num, *p.shape[-2:]) for p in (seeds, membership)]
     rasterise = _sharp if sharp else _smooth
-    if batch <= size:
-        return rasterise(seeds, membership, grid)
-    groups = -(-batch // size)
-
-    def grouped(array):
-        padding = [(0, groups * size - batch), *[(0, 0)] * (array.ndim - 1)]
-        return jnp.pad(array, padding, mode="edge").reshape(groups, size, *array.shape[1:])
-
-    phases = jax.lax.map(lambda group: rasterise(group[0], group[1], grid), (grouped(seeds), grouped(membership)))
-    return phases.reshape(groups * size, *phases.shape[2:])[:batch]
+    if num <= size:
+        phases = rasterise(parts, grid)
+    else:
+        groups = -(-num // size)
+        padded = [jnp.pad(p, ((0, groups * size - num), (0, 0), (0, 0)), mode="edge") for p in parts]
+        grouped = [p.reshape(groups, size, *p.shape[1:]) for p in padded]
+        phases = jax.lax.map(lambda group: rasterise(group, grid), grouped)
+        phases = phases.reshape(groups * size, *phases.shape[2:])[:num]
+    return phases.reshape(*batch, *phases.shape[1:])
 
 
 def num_cells(grid: Grid, num_seeds: int) -> int:
@@ -62,12 +52,14 @@ def num_cells(grid: Grid, num_seeds: int) -> int:
     return min(num_seeds, next((num for width, num in widest if edge <= width), 8))
 
 
-def _sharp(seeds, membership, grid):
+def _sharp(parts, grid):
+    seeds, membership = parts
     which = nearest_seed(jax.lax.stop_gradient(seeds), grid)
     return jnp.stack(_taken(membership, which, grid), axis=-1)
 
 
-def _smooth(seeds, membership, grid):
+def _smooth(parts, grid):
+    seeds, membership = parts
     batch, num_seeds, _ = seeds.shape
     num = num_cells(grid, num_seeds)
     if num < num_seeds:
@@ -76,14 +68,8 @@ def _smooth(seeds, membership, grid):
         which = jnp.arange(num, dtype=jnp.int32).reshape(num, 1, *[1] * grid.ndim)
         which = jnp.broadcast_to(which, (num, batch, *grid.shape))
     centers = grid.centers(seeds.dtype)
-    offsets, factors = [], []
-    for axis, chosen in enumerate(_taken(seeds, which, grid)):
-        offset, factor = periodic_offset(centers[..., axis] - chosen, grid.lengths[axis], grid.spacing[axis])
-        offsets.append(offset)
-        factors.append(factor)
-    values, slopes = SquaredDistance().value_and_slopes(tuple(offsets), 0.0)
-    slopes = [slope * factor for slope, factor in zip(slopes, factors, strict=True)]
-    shares = envelope_fractions(values, slopes, grid)
+    offsets = [centers[..., axis] - z for axis, z in enumerate(_taken(seeds, which, grid))]
+    shares = cut_voxels(offsets, jnp.zeros((), seeds.dtype), grid, SquaredDistance())
     # A sum of terms and not a reduction, which XLA runs much slower here.
     phases = [sum(shares[..., i] * part[i] for i in range(num)) for part in _taken(membership, which, grid)]
     return jnp.stack(phases, axis=-1)

@@ -6,15 +6,14 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from numpyro_homog.grids import Grid
 
-from ._checks import float_arrays, require
-from ._pushforward import PushforwardTransform, without_density
+from ._checks import broadcast_batches, float_arrays, require, require_phases
+from ._pushforward import AbstractPushforward, parameter, uniform
 from ._voronoi import voronoi_phases
 
 
@@ -30,102 +29,26 @@ def relaxed_labels(uniforms: Array, fractions: Array, temperature: Array) -> Flo
     The bump, 3 (1 - t^2) / 4 with t = (u' - u) / temperature, is periodic in u; so shares have the mean of the labels.
     """
     sums = jnp.cumsum(fractions, axis=-1)[..., :-1]
-    ends = jnp.zeros((*sums.shape[:-1], 1), sums.dtype)
-    cuts = jnp.concatenate([ends, sums, ends + 1], axis=-1)
-    above = jnp.zeros(jnp.broadcast_shapes(uniforms.shape, cuts.shape[:-1]) + cuts.shape[-1:], cuts.dtype)
-    for period in (-1, 0, 1):
-        s = jnp.clip((1 + (uniforms[..., None] - cuts + period) / temperature) / 2, 0, 1)
-        above = above + s**2 * (3 - 2 * s)
+    cuts = jnp.concatenate([jnp.zeros_like(fractions[..., :1]), sums, jnp.ones_like(fractions[..., :1])], axis=-1)
+    steps = [jnp.clip((1 + (uniforms[..., None] - cuts + k) / temperature) / 2, 0, 1) for k in (-1, 0, 1)]
+    above = sum(s**2 * (3 - 2 * s) for s in steps)
     shares = above[..., :-1] - above[..., 1:]
     return jnp.where(shares < 0, 0, shares)  # by rounding
 
 
-class VoronoiTransform(PushforwardTransform):
-    """Noise -> volume fractions of the phases, shape (*batch, *grid, J).
+def _phases_of(noise, fractions, seeds, temperature, *, grid, sharp):
+    """Volume fractions of the phases (*batch, *grid, J), of seeds and one uniform number for the phase of each.
 
-    The noise is (*batch, K, d + 1), the positions of the seeds and one uniform number for the phase of each; or, if the
-    seeds are given, (*batch, K), the uniform numbers alone.
+    The noise is both, shape (*batch, K, d + 1); or, if the seeds are given, the numbers alone, (*batch, K).
     """
-
-    def __init__(self, grid: Grid, num_seeds: int, sharp: bool, fractions, seeds, temperature):
-        self.static = (grid, num_seeds, sharp)
-        self.fractions, self.seeds, self.temperature = fractions, seeds, temperature
-
-    def __call__(self, x):
-        """Rasterise; computed in the dtype of the parameters."""
-        grid, num_seeds, sharp = self.static
-        x = jnp.asarray(x).astype(self.fractions.dtype)
-        if self.seeds is None:
-            seeds, uniforms, fractions = x[..., :-1], x[..., -1], self.fractions[..., None, :]
-        else:
-            seeds, uniforms, fractions = self.seeds, x, self.fractions
-        if self.temperature is None:
-            membership = labels(uniforms, fractions)
-        else:
-            membership = relaxed_labels(uniforms, fractions, self.temperature)
-        batch = jnp.broadcast_shapes(seeds.shape[:-2], membership.shape[:-2])
-        seeds, membership = (
-            jnp.broadcast_to(part, (*batch, num_seeds, part.shape[-1])).reshape(-1, num_seeds, part.shape[-1])
-            for part in (seeds, membership)
-        )
-        phases = voronoi_phases(seeds, membership, grid, sharp=sharp)
-        return phases.reshape(*batch, *phases.shape[1:])
-
-    @property
-    def domain(self):
-        """Positions in the box of the cell and numbers in the unit interval."""
-        if self.seeds is not None:
-            return constraints.independent(constraints.unit_interval, 1)
-        return constraints.independent(constraints.interval(0.0, upper_ends(self.static[0], self.fractions.dtype)), 2)
-
-    @property
-    def codomain(self):
-        """Points of the simplex, one per voxel."""
-        return constraints.independent(constraints.simplex, self.static[0].ndim)
-
-    def _batch(self, batch):
-        parameters = self.fractions.shape[:-1]
-        if self.seeds is not None:
-            parameters = jnp.broadcast_shapes(self.fractions.shape[:-2], self.seeds.shape[:-2])
-        return jnp.broadcast_shapes(batch, parameters)
-
-    def forward_shape(self, shape):
-        """Shape of the noise -> (*batch, *grid, J), broadcast against the batch of the parameters."""
-        batch = shape[: -self.domain.event_dim]
-        return (*self._batch(batch), *self.static[0].shape, self.fractions.shape[-1])
-
-    def inverse_shape(self, shape):
-        """(*batch, *grid, J) -> shape of the noise, broadcast against the batch of the parameters."""
-        grid, num_seeds, _ = self.static
-        event = (num_seeds, grid.ndim + 1) if self.seeds is None else (num_seeds,)
-        return (*self._batch(shape[: -1 - grid.ndim]), *event)
-
-    def tree_flatten(self):
-        """Fractions, seeds and temperature are data; grid, number of seeds and sharpness are static."""
-        return (self.fractions, self.seeds, self.temperature), self.static
-
-    @classmethod
-    def tree_unflatten(cls, aux_data, params):
-        """Inverse of `tree_flatten`; checks nothing, because JAX passes placeholders."""
-        return cls(*aux_data, *params)
-
-    def eq(self, other, static=False):
-        """Equality of type, static parts and data."""
-        if not isinstance(other, VoronoiTransform):
-            return False
-        mine, theirs = ([t.fractions, t.seeds, t.temperature] for t in (self, other))
-        if self.static != other.static or [a is None for a in mine] != [b is None for b in theirs]:
-            return False
-        equal = jnp.all(jnp.array([jnp.array_equal(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None]))
-        return bool(equal) if static and not isinstance(equal, jax.core.Tracer) else equal
+    noise = noise.astype(fractions.dtype)
+    if seeds is None:
+        seeds, noise, fractions = noise[..., :-1], noise[..., -1], fractions[..., None, :]
+    membership = labels(noise, fractions) if temperature is None else relaxed_labels(noise, fractions, temperature)
+    return voronoi_phases(seeds, membership, grid, sharp=sharp)
 
 
-def upper_ends(grid: Grid, dtype) -> Array:
-    """The greatest values of the noise of a seed: the lengths of the cell, and one."""
-    return jnp.asarray((*grid.lengths, 1.0), dtype)
-
-
-class VoronoiPhases(dist.TransformedDistribution):
+class VoronoiPhases(AbstractPushforward):
     """Voronoi cells of many seeds on the torus, their phases drawn from volume fractions.
 
     K seeds z_k are uniform on the periodic cell and independent; a point belongs to the seed nearest to it on the
@@ -181,7 +104,11 @@ class VoronoiPhases(dist.TransformedDistribution):
         "fractions": constraints.simplex,
         "seeds": constraints.dependent(is_discrete=False, event_dim=2),
     }
-    pytree_data_fields = ()
+    no_path = (
+        "phases of cells, and sharp voxels, are discrete. Give a `temperature`, and with `seeds` also `sharp=False`."
+    )
+    fractions = parameter("fractions", "Probabilities of the phases, (*batch, J), or (*batch, K, J) for given seeds.")
+    seeds = parameter("seeds", "The given positions, shape (*batch, K, d), or None if they are drawn.")
 
     def __init__(
         self,
@@ -201,60 +128,27 @@ class VoronoiPhases(dist.TransformedDistribution):
             )
         if seeds is None:
             (fractions,) = float_arrays(fractions)
-            num_seeds = _checked_number(num_seeds)
-            noise = dist.Uniform(jnp.zeros(grid.ndim + 1, fractions.dtype), upper_ends(grid, fractions.dtype))
-            noise = noise.expand((num_seeds, grid.ndim + 1)).to_event(2)
+            noise = uniform((*grid.lengths, 1.0), (_checked_number(num_seeds), grid.ndim + 1), fractions.dtype)
+            batch_shape, paths = fractions.shape[:-1], {}
         else:
             fractions, seeds = float_arrays(fractions, seeds)
-            num_seeds = _checked_seeds(seeds, grid)
-            ends = jnp.zeros((), fractions.dtype), jnp.ones((), fractions.dtype)
-            noise = dist.Uniform(*ends).expand((num_seeds,)).to_event(1)
-        _check_fractions(fractions, seeds)
+            noise = uniform(1.0, (_checked_seeds(seeds, fractions, grid),), fractions.dtype)
+            batch_shape = broadcast_batches(fractions=fractions.shape[:-2], seeds=seeds.shape[:-2])
+            paths = {"seeds": not sharp}
+        require_phases("fractions", fractions, "one for each phase", 1)
         if temperature is not None:
             temperature = jnp.asarray(temperature, fractions.dtype)
             require(lambda t: (t > 0) & (t <= 1) & (np.ndim(t) == 0), "temperature", temperature, "a number in (0, 1]")
-        transform = VoronoiTransform(grid, num_seeds, sharp, fractions, seeds, temperature)
-        super().__init__(noise, [transform], validate_args=validate_args)
-
-    @property
-    def fractions(self) -> Float[Array, "*batch phases"]:
-        """Probabilities of the phases, shape (*batch, J), or (*batch, K, J) for given seeds."""
-        return self.transforms[0].fractions
-
-    @property
-    def seeds(self) -> Float[Array, "*batch seeds d"] | None:
-        """The given positions, shape (*batch, K, d), or None if they are drawn."""
-        return self.transforms[0].seeds
-
-    @property
-    def reparametrized_params(self) -> list[str]:
-        """Parameters with a path derivative: fractions with a `temperature`, given seeds unless `sharp`."""
-        _, _, sharp = self.transforms[0].static
-        fractions = [] if self.transforms[0].temperature is None else ["fractions"]
-        return fractions if self.seeds is None or sharp else [*fractions, "seeds"]
-
-    @property
-    def has_rsample(self) -> bool:
-        """Whether samples can be differentiated with respect to all parameters that there are."""
-        parameters = ["fractions"] if self.seeds is None else ["fractions", "seeds"]
-        return self.reparametrized_params == parameters
-
-    def rsample(self, key, sample_shape=()):
-        """Sample with path derivatives.
-
-        Raises:
-            NotImplementedError: if a parameter has none.
-        """
-        if not self.has_rsample:
-            raise NotImplementedError(
-                "phases of cells, and sharp voxels, are discrete and have no path derivative: give a `temperature`, "
-                "and with `seeds` also `sharp=False`."
-            )
-        return self.sample(key, sample_shape)
-
-    def log_prob(self, value, intermediates=None):
-        """Raise: the law has no density."""
-        return without_density(self, value, self.event_dim)
+        super().__init__(
+            noise,
+            _phases_of,
+            {"fractions": fractions, "seeds": seeds, "temperature": temperature},
+            options={"grid": grid, "sharp": sharp},
+            batch_shape=batch_shape,
+            event_shape=(*grid.shape, fractions.shape[-1]),
+            paths={"fractions": temperature is not None, **paths},
+            validate_args=validate_args,
+        )
 
 
 def _checked_number(num_seeds):
@@ -267,29 +161,18 @@ def _checked_number(num_seeds):
     return number
 
 
-def _checked_seeds(seeds, grid):
+def _checked_seeds(seeds, fractions, grid):
+    """The number of seeds."""
     if seeds.ndim < 2 or seeds.shape[-1] != grid.ndim or seeds.shape[-2] < 1:
         raise ValueError(
             f"seeds has shape {seeds.shape}; positions of K >= 1 seeds, (*batch, K, {grid.ndim}), are expected on a "
             f"grid of shape {grid.shape}."
         )
     require(np.isfinite, "seeds", seeds, "finite")
-    return seeds.shape[-2]
-
-
-def _check_fractions(fractions, seeds):
-    if fractions.ndim < 1 or fractions.shape[-1] < 1:
-        raise ValueError(f"fractions has shape {fractions.shape}; one for each phase is expected on the last axis.")
-    if seeds is None:
-        return
     num = seeds.shape[-2]
     if fractions.ndim < 2 or fractions.shape[-2] not in (1, num):
         raise ValueError(
             f"fractions has shape {fractions.shape}; with {num} seeds, (*batch, {num}, J) is expected, one row for "
             "each seed. If all have the same, pass `fractions[..., None, :]`."
         )
-    try:
-        np.broadcast_shapes(fractions.shape[:-2], seeds.shape[:-2])
-    except ValueError:
-        message = f"fractions has shape {fractions.shape} and seeds {seeds.shape}; their batch shapes do not broadcast."
-        raise ValueError(message) from None
+    return num
