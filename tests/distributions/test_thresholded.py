@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import numpyro_homog as nh
+from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(0)
 TORUS = nh.PeriodicSquaredExponential((1.0, 1.0), 0.1, num_modes=8)
@@ -92,6 +95,20 @@ def test_an_absent_phase_is_absent(temperature):
         fractions = jnp.array(fractions)
         np.testing.assert_allclose(phases(fractions)[..., fractions == 0], 0, atol=1e-6)
         assert np.isfinite(slope(fractions)).all()
+
+
+@pytest.mark.parametrize(("temperature", "broken"), [(None, {"phases": ("fraction", "length")}), (0.1, {})])
+def test_what_acts_through_sharp_thresholds_has_no_derivative_and_a_simulator_says_so(temperature, broken):
+    def model(num_specimens):
+        length = numpyro.sample("length", dist.LogNormal(-2.0, 0.3))
+        fraction = numpyro.sample("fraction", dist.Uniform(0.2, 0.8))
+        covariance = nh.PeriodicMatern((1.0, 1.0), length, 1.5, num_modes=3)
+        fractions = jnp.stack([fraction, 1 - fraction])
+        law = nh.ThresholdedGaussianField(nh.Grid((4, 4)), covariance, fractions, temperature=temperature)
+        with numpyro.plate("specimens", num_specimens):
+            numpyro.deterministic("means", numpyro.sample("phases", law).mean((-3, -2)))
+
+    assert Simulator(model, ["means"], (4,)).non_reparametrized == broken
 
 
 def test_batches_of_fractions_and_temperatures_broadcast():

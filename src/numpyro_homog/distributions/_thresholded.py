@@ -82,8 +82,14 @@ class ThresholdedGaussianField(AbstractPushforward):
         (64, 64, 2)
     """
 
-    arg_constraints: ClassVar = {"fractions": constraints.simplex}
+    arg_constraints: ClassVar = {
+        "fractions": constraints.simplex,
+        "points": constraints.dependent(is_discrete=False),
+        "covariance": constraints.dependent(is_discrete=False),
+    }
     no_path = "sharp phases have none; pass a `temperature`."
+    points = property(lambda law: law.transforms[0].params["points"], doc="The points, or the grid.")
+    covariance = property(lambda law: law.transforms[0].params["covariance"], doc="The covariance, with variance one.")
     fractions = parameter("fractions", "Mean volume fractions, shape (*batch, J).")
     temperature = parameter("temperature", "Width of the smoothed steps; None if the phases are sharp.")
 
@@ -117,6 +123,6 @@ class ThresholdedGaussianField(AbstractPushforward):
             options={"num_axes": len(field.event_shape)},
             batch_shape=jnp.broadcast_shapes(fractions.shape[:-1], softness),
             event_shape=(*field.event_shape, fractions.shape[-1]),
-            paths=dict.fromkeys(("covariance", "fractions", "temperature"), temperature is not None),
+            paths=dict.fromkeys((*field.reparametrized_params, "fractions", "temperature"), temperature is not None),
             validate_args=validate_args,
         )

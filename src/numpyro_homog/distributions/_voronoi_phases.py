@@ -31,7 +31,7 @@ def relaxed_labels(uniforms: Array, fractions: Array, temperature: Array) -> Flo
     sums = jnp.cumsum(fractions, axis=-1)[..., :-1]
     cuts = jnp.concatenate([jnp.zeros_like(fractions[..., :1]), sums, jnp.ones_like(fractions[..., :1])], axis=-1)
     steps = [jnp.clip((1 + (uniforms[..., None] - cuts + k) / temperature) / 2, 0, 1) for k in (-1, 0, 1)]
-    above = sum(s**2 * (3 - 2 * s) for s in steps)
+    above = sum((s**2 * (3 - 2 * s) for s in steps), jnp.zeros_like(cuts))
     shares = above[..., :-1] - above[..., 1:]
     return jnp.where(shares < 0, 0, shares)  # by rounding
 
