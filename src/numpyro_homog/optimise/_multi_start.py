@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 
 class MultiStart:
-    """Descents from all starts on coarse objectives, then from the best basins on the finest one.
+    """Descents from all starts on coarse objectives, from the best basins on the finest.
 
     If the best loss is then far above the noise floor, no start has found the right basin, or the model is wrong; if
     only one start has found the best basin, others may be undiscovered; if it leaves parameters undetermined, it may

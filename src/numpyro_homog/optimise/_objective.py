@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 
 class Evaluation(NamedTuple):
-    """Quadratic model of an objective at one point, in float64; the fields of `divergences.Linearization`."""
+    """Quadratic model of an objective at a point, with the fields of a `Linearization`."""
 
     value: np.ndarray
     gradient: np.ndarray

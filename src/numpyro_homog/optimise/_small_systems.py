@@ -11,7 +11,7 @@ _MAX_HALVINGS = 4
 
 
 class Equations(NamedTuple):
-    """Values of P equations, their derivative (P, P), the covariance (P, P) of their noise, and whatever else."""
+    """Values of P equations, their derivative, covariance of their noise, and details."""
 
     values: Float[np.ndarray, "P"]
     jacobian: Float[np.ndarray, "P P"]
@@ -33,7 +33,7 @@ class Root(NamedTuple):
 def find_root(
     evaluate: Callable[[np.ndarray], Equations], position: Float[np.ndarray, "P"], tolerance: float, max_steps: int
 ) -> Root:
-    """Newton's method with halved steps for equations with held noise, which are rough on small scales.
+    """Newton's method with halved steps, for equations that noise makes rough.
 
     It ends when a step is shorter than `tolerance` standard errors of the root, or than three times that and none of
     its halves solves the equations better. The step that is left is then taken without an evaluation.

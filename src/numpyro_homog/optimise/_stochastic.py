@@ -52,9 +52,9 @@ def stochastic_descents(
     programs: Programs,
     recorder: Recorder,
 ) -> Outcome:
-    """Run the optimizer from each start; the best start has the least mean loss over its last 100 steps.
+    """Run the optimizer from each start.
 
-    The end of a start is the mean of its last 100 iterates (at most half of them) in unconstrained space. A step whose
+    The best start has the least mean loss over its last 100 steps. The end of a start is the mean of its last 100 iterates (at most half of them) in unconstrained space. A step whose
     loss or gradient is not finite is skipped and recorded as NaN.
 
     Args:
