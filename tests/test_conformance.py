@@ -65,11 +65,10 @@ CELLS = {
         lambda key: (positive(2, 6, 6)(key), positive(2, 6, 6)(jax.random.fold_in(key, 1))),
     ),
 }
+PILOT = jax.random.normal(jax.random.key(3), (400, 3))
 DIVERGENCES = {
     "SlicedWasserstein": nh.SlicedWasserstein(num_projections=8),
-    "WeightedSlicedWasserstein": nh.WeightedSlicedWasserstein.from_pilot(
-        jax.random.normal(jax.random.key(3), (400, 3)), rng_key=jax.random.key(4), num_projections=4, num_bins=8
-    ),
+    "WeightedDistance": nh.WeightedDistance.from_pilot(PILOT, nh.summaries.Moments()),
 }
 DISTRIBUTIONS = {}
 if hasattr(nh, "LaguerreTessellation"):

@@ -32,6 +32,7 @@ LEVELS = {
     "_programs": 1,
     "tensors": 1,
     "grids": 1,
+    "summaries": 1,  # divergences are made of them
     "meshes": 1,
     "homogenization": 2,
     "descriptors": 2,

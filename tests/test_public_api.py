@@ -27,7 +27,7 @@ TOP_LEVEL = {
     "UniformSimplex", "VoronoiPhases",
     "Identifiability", "identifiability", "plot_identifiability",
     "posterior_bootstrap",
-    "LogEuclidean", "ReweightedFit", "WeightedSlicedWasserstein", "reweight",
+    "LogEuclidean", "ReweightedFit", "WeightedDistance", "WeightedSlicedWasserstein", "reweight",
     "DirichletCopulaField", "GaussianCopulaField", "GaussianField", "NeumannMatern", "PeriodicMatern",
     "PeriodicSquaredExponential", "ThresholdedGaussianField",
 }  # fmt: skip
@@ -44,6 +44,7 @@ NAMESPACES = {
     "meshes",
     "plots",
     "population",
+    "summaries",
     "tensors",
 }
 

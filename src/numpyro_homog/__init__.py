@@ -10,6 +10,7 @@ from . import handlers as handlers
 from . import homogenization as homogenization
 from . import images as images
 from . import infer as infer
+from . import summaries as summaries
 from . import tensors as tensors
 from ._results import RESULTS as RESULTS
 from .clouds import LogEuclidean as LogEuclidean
@@ -27,6 +28,7 @@ from .distributions import ThresholdedGaussianField as ThresholdedGaussianField
 from .distributions import UniformSimplex as UniformSimplex
 from .distributions import VoronoiPhases as VoronoiPhases
 from .divergences import SlicedWasserstein as SlicedWasserstein
+from .divergences import WeightedDistance as WeightedDistance
 from .divergences import WeightedSlicedWasserstein as WeightedSlicedWasserstein
 from .grids import Grid as Grid
 from .handlers import generalized_bayes as generalized_bayes

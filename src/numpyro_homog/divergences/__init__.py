@@ -5,4 +5,5 @@ from ._divergence import AbstractLeastSquaresDivergence as AbstractLeastSquaresD
 from ._divergence import Linearization as Linearization
 from ._divergence import sampling_noise as sampling_noise
 from ._sliced_wasserstein import SlicedWasserstein as SlicedWasserstein
-from ._weighted_sliced_wasserstein import WeightedSlicedWasserstein as WeightedSlicedWasserstein
+from ._weighted_distance import WeightedDistance as WeightedDistance
+from ._weighted_distance import WeightedSlicedWasserstein as WeightedSlicedWasserstein

@@ -19,7 +19,7 @@ class AbstractDivergence(eqx.Module):
     """
 
     @abc.abstractmethod
-    def __call__(self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray) -> Float[Array, ""]:
+    def __call__(self, x: Float[Array, "*x"], y: Float[Array, "*y"], *, rng_key: PRNGKeyArray) -> Float[Array, ""]:
         """Divergence of the clouds x, shape (M, p), and y, shape (N, p); a scalar >= 0."""
 
 
@@ -60,20 +60,18 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
     takes_weights: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def residuals(
-        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
-    ) -> Float[Array, " num"]:
+    def residuals(self, x: Float[Array, "*x"], y: Float[Array, "*y"], *, rng_key: PRNGKeyArray) -> Float[Array, " num"]:
         """Vector whose mean square is the divergence."""
 
     @abc.abstractmethod
     def linearize(
         self,
-        x: Float[Array, "..."],
-        tangents: Float[Array, "..."],
-        y: Float[Array, "..."],
+        x: Float[Array, "*x"],
+        tangents: Float[Array, "*x P"],
+        y: Float[Array, "*y"],
         *,
         rng_key: PRNGKeyArray,
-        scores: Float[Array, "..."] | None = None,
+        scores: Float[Array, "M P"] | None = None,
     ) -> Linearization:
         """Divergence, gradient and curvature for tangents dx/dtheta, shape (M, p, P).
 
@@ -86,12 +84,12 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
     @abc.abstractmethod
     def influence(
         self,
-        x: Float[Array, "..."],
-        tangents: Float[Array, "..."],
-        y: Float[Array, "..."],
+        x: Float[Array, "*x"],
+        tangents: Float[Array, "*x P"],
+        y: Float[Array, "*y"],
         *,
         rng_key: PRNGKeyArray,
-        scores: Float[Array, "..."] | None = None,
+        scores: Float[Array, "M P"] | None = None,
     ) -> Float[Array, "N P"]:
         """Influence of each point of y on minus `Linearization.gradient`, shape (N, P), mean zero.
 

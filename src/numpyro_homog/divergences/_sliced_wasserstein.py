@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._tracing import early
+from ..summaries import checked_clouds, random_directions
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
 from ._quantiles import EqualSteps, WeightedSteps
 from ._score import score_gradient, score_noise, score_tangents
@@ -64,17 +65,11 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
 
     def directions(self, rng_key: PRNGKeyArray, num_components: int, dtype) -> Float[Array, "L p"]:
         """Unit directions, shape (num_projections, p); the single direction [1] if p = 1."""
-        if num_components == 1:
-            return jnp.ones((1, 1), dtype)
-        num_blocks = math.ceil(self.num_projections / num_components)
-        normal = jax.random.normal(rng_key, (num_blocks, num_components, num_components), dtype)
-        # The signs that QR leaves open do not matter: D is even in the direction.
-        orthogonal, _ = jnp.linalg.qr(normal)
-        return orthogonal.reshape(-1, num_components)[: self.num_projections]
+        return random_directions(rng_key, self.num_projections, num_components, dtype)
 
-    def __call__(self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray) -> Float[Array, ""]:
+    def __call__(self, x: Float[Array, "*x"], y: Float[Array, "*y"], *, rng_key: PRNGKeyArray) -> Float[Array, ""]:
         """The divergence D(x, y) for x, shape (M, p), and y, shape (N, p)."""
-        y = _check(x, y)
+        y = checked_clouds(x, y)
         grid = EqualSteps(x.shape[0], y.shape[0])
         directions = early(lambda key: self.directions(key, x.shape[1], x.dtype), rng_key)
         # Data and key are fixed in a posterior: their sorts are then no part of the program.
@@ -86,14 +81,12 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
 
         return jnp.mean(jax.lax.map(slice_divergence, (directions, sorted_y)))
 
-    def residuals(
-        self, x: Float[Array, "..."], y: Float[Array, "..."], *, rng_key: PRNGKeyArray
-    ) -> Float[Array, " num"]:
+    def residuals(self, x: Float[Array, "*x"], y: Float[Array, "*y"], *, rng_key: PRNGKeyArray) -> Float[Array, " num"]:
         """Differences of quantiles with square-rooted weights: their mean square is the divergence.
 
         There are num_projections times (M + N - gcd(M, N)) of them.
         """
-        y = _check(x, y)
+        y = checked_clouds(x, y)
         grid = EqualSteps(x.shape[0], y.shape[0])
         weights = jnp.asarray(np.sqrt(grid.widths * len(grid.widths)), x.dtype)
 
@@ -104,13 +97,13 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
 
     def linearize(
         self,
-        x: Float[Array, "..."],
-        tangents: Float[Array, "..."],
-        y: Float[Array, "..."],
+        x: Float[Array, "*x"],
+        tangents: Float[Array, "*x P"],
+        y: Float[Array, "*y"],
         *,
         rng_key: PRNGKeyArray,
-        scores: Float[Array, "..."] | None = None,
-        log_weights: Float[Array, "..."] | None = None,
+        scores: Float[Array, "M P"] | None = None,
+        log_weights: Float[Array, " M"] | None = None,
     ) -> Linearization:
         """Divergence, exact gradient, and curvature of the smooth quantile functions.
 
@@ -139,7 +132,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         Returns:
             A `Linearization`.
         """
-        y = _check(x, y)
+        y = checked_clouds(x, y)
         num = x.shape[0]
         equal = EqualSteps(num, y.shape[0])
         num_groups = max(1, min(num // 2, round(2 * math.sqrt(num))))
@@ -195,12 +188,12 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
 
     def influence(
         self,
-        x: Float[Array, "..."],
-        tangents: Float[Array, "..."],
-        y: Float[Array, "..."],
+        x: Float[Array, "*x"],
+        tangents: Float[Array, "*x P"],
+        y: Float[Array, "*y"],
         *,
         rng_key: PRNGKeyArray,
-        scores: Float[Array, "..."] | None = None,
+        scores: Float[Array, "M P"] | None = None,
     ) -> Float[Array, "N P"]:
         """Influence of each data point on the gradient, shape (N, P), mean zero.
 
@@ -208,7 +201,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         sum over the sorted gaps of the data, with the mean tangent of the points of x about the rank of each gap.
         Summed over the slices. Tangents are shortened as for the curvature.
         """
-        y = _check(x, y)
+        y = checked_clouds(x, y)
         num_x, num_y = x.shape[0], y.shape[0]
         # The gap after each point of y, for each point of x; some gaps have none if x has fewer points.
         about = (2 * np.arange(num_x) * num_y + num_x) // (2 * num_x)
@@ -252,17 +245,3 @@ def _shorten(tangent):
     median = jnp.maximum(jnp.minimum(low, high), jnp.minimum(jnp.maximum(low, high), own))
     limit = _LARGEST * median
     return jnp.where((size > limit) & (limit > 0), jnp.sign(tangent) * limit, tangent)
-
-
-def _check(x, y):
-    """The cloud y in the precision of x; raises unless both are clouds of the same kind."""
-    if x.ndim != 2 or y.ndim != 2:
-        raise ValueError(
-            f"A cloud has shape (num_points, num_components), with one component (num_points, 1); got {x.shape}"
-            f" and {y.shape}."
-        )
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"The clouds have {x.shape[1]} and {y.shape[1]} components; they must agree.")
-    if 0 in x.shape or 0 in y.shape:
-        raise ValueError(f"A cloud is empty: shapes {x.shape} and {y.shape}.")
-    return early(lambda points: points.astype(x.dtype), y)

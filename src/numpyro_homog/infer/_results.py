@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike
 from .._compat import arviz_groups
 from .._results import RESULTS
 from .._table import AbstractReport, Table
-from ..divergences import WeightedSlicedWasserstein
+from ..divergences import WeightedDistance
 from ..optimise import BasinTable
 from ..population import Simulator
 from ._bootstrap import posterior_bootstrap
@@ -208,7 +208,7 @@ class ReweightedFit(AbstractReport, eqx.Module):
     j_statistic: float
     degrees_of_freedom: int
     p_value: float
-    weighted: WeightedSlicedWasserstein
+    weighted: WeightedDistance
     first: MinimumDistanceResult
     result: RESULTS
     stats: dict[str, int]

@@ -13,8 +13,9 @@ from jaxtyping import ArrayLike
 
 from .._keys import single_key
 from .._results import RESULTS
-from ..divergences import WeightedSlicedWasserstein
+from ..divergences import WeightedDistance
 from ..optimise import Equations, Recorder, find_root
+from ..summaries import AbstractSummary, SlicedQuantiles
 from ._divergence_objective import covariance_of
 from ._minimum_distance import MinimumDistance
 from ._results import MinimumDistanceResult, ReweightedFit
@@ -30,6 +31,7 @@ def reweight(
     num_bins: int | None = None,
     ridge: float = 1e-3,
     coordinates: Callable | None = None,
+    summary: AbstractSummary | None = None,
     tolerance: float = 0.1,
     max_steps: int = 10,
     **kwargs: Any,
@@ -37,7 +39,7 @@ def reweight(
     """Second stage of an estimate, with residuals weighted by the inverse of their covariance.
 
     A pilot of `num_pilot` specimens at the first estimate gives the covariance of the binned sliced quantiles m, hence
-    weights W (see `WeightedSlicedWasserstein`), and their Jacobian, hence the combinations A = J' W of residuals that
+    weights W (see `WeightedDistance`), and their Jacobian, hence the combinations A = J' W of residuals that
     tell most about each parameter. Both are then held, and Newton steps solve
 
         A (m(simulated at theta) - m(measured)) = 0,    H = A G,
@@ -58,6 +60,7 @@ def reweight(
             1e-2 for 8000.
         coordinates: function from a cloud to its coordinates, as `LogEuclidean(estimator.scale.scales, fold=True)`;
             default: the scaled components themselves.
+        summary: features in place of these sliced quantiles, as `Moments()`.
         tolerance: the iteration ends when a step is shorter than this many standard errors, or than three times that
             and the equations, which are rough on small scales, are solved no better.
         max_steps: most Newton steps.
@@ -99,14 +102,10 @@ def reweight(
     cloud, tangents, scores = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pilot)
     if not bool(jnp.isfinite(cloud).all() & jnp.isfinite(tangents).all()):
         raise RuntimeError("A specimen of the pilot or its derivative is not finite at the first estimate.")
-    weighted = WeightedSlicedWasserstein.from_pilot(
-        cloud,
-        rng_key=direction_key,
-        num_projections=num_projections,
-        num_bins=num_bins,
-        ridge=ridge,
-        coordinates=coordinates,
-    )
+    if summary is None:
+        options: dict[str, Any] = {"num_projections": num_projections, "num_bins": num_bins, "coordinates": coordinates}
+        summary = SlicedQuantiles.of_pilot(cloud, rng_key=direction_key, **options)
+    weighted = WeightedDistance.from_pilot(cloud, summary, ridge=ridge)
     values, vectors = (np.asarray(part, float) for part in (weighted.eigenvalues, weighted.eigenvectors))
     pilot_jacobian = vectors.T @ np.asarray(_jacobian(weighted, cloud, tangents, scores), float)
     instruments = pilot_jacobian.T / (values + ridge * values.max()) @ vectors.T
@@ -167,19 +166,19 @@ def _j_statistic(values, vectors, ridge, residual, jacobian, noise):
 
 @eqx.filter_jit
 def _jacobian(weighted, cloud, tangents, scores):
-    return weighted.feature_jacobian(cloud, tangents, scores)
+    return weighted.summary.jacobian(cloud, tangents, scores)
 
 
 @eqx.filter_jit
 def _features(weighted, simulated, measured):
     cloud, tangents, scores = simulated
-    residual = weighted.features(cloud) - weighted.features(measured)
-    return residual, weighted.feature_jacobian(cloud, tangents, scores), weighted.feature_influence(cloud, cloud)
+    residual = weighted.summary(cloud) - weighted.summary(measured)
+    return residual, weighted.summary.jacobian(cloud, tangents, scores), weighted.summary.influence(cloud, cloud)
 
 
 @eqx.filter_jit
 def _influence(weighted, cloud):
-    return weighted.feature_influence(cloud, cloud)
+    return weighted.summary.influence(cloud, cloud)
 
 
 def _check_fit(estimator, fit):

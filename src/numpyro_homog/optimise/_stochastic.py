@@ -54,8 +54,9 @@ def stochastic_descents(
 ) -> Outcome:
     """Run the optimizer from each start.
 
-    The best start has the least mean loss over its last 100 steps. The end of a start is the mean of its last 100 iterates (at most half of them) in unconstrained space. A step whose
-    loss or gradient is not finite is skipped and recorded as NaN.
+    The best start has the least mean loss over its last 100 steps. The end of a start is the mean of its last 100
+    iterates (at most half of them) in unconstrained space. A step whose loss or gradient is not finite is skipped and
+    recorded as NaN.
 
     Args:
         objective: what is minimised.

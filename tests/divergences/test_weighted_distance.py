@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from numpyro_homog.divergences import SlicedWasserstein, WeightedSlicedWasserstein
+from numpyro_homog.divergences import SlicedWasserstein, WeightedDistance, WeightedSlicedWasserstein
+from numpyro_homog.summaries import Moments, SlicedQuantiles
 
 KEY = jax.random.key(4)
+
+
+def weigh(pilot, *, ridge=1e-3, **options):
+    summary = SlicedQuantiles.of_pilot(pilot, rng_key=KEY, **options)
+    return WeightedDistance.from_pilot(pilot, summary, ridge=ridge)
 
 
 def cloud(num, seed, p=2):
@@ -16,21 +22,21 @@ def cloud(num, seed, p=2):
 
 
 @pytest.fixture(scope="module")
-def weighted() -> WeightedSlicedWasserstein:
-    return WeightedSlicedWasserstein.from_pilot(cloud(4000, 0), rng_key=KEY, num_projections=4, num_bins=8)
+def weighted() -> WeightedDistance:
+    return weigh(cloud(4000, 0), num_projections=4, num_bins=8)
 
 
 @pytest.fixture(scope="module")
-def line() -> WeightedSlicedWasserstein:
+def line() -> WeightedDistance:
     """One dimension, four bins."""
-    return WeightedSlicedWasserstein.from_pilot(cloud(500, 0, 1), rng_key=KEY, num_bins=4)
+    return weigh(cloud(500, 0, 1), num_bins=4)
 
 
 @pytest.mark.x32
 def test_features_are_the_means_of_the_ranks_in_a_bin(line):
     x = cloud(12, 1, 1)
-    expected = jnp.mean(jnp.sort(x[:, 0]).reshape(4, 3), axis=1) * line.directions[0, 0]
-    np.testing.assert_allclose(line.features(x), expected, rtol=1e-5)
+    expected = jnp.mean(jnp.sort(x[:, 0]).reshape(4, 3), axis=1) * line.summary.directions[0, 0]
+    np.testing.assert_allclose(line.summary(x), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num", [3, 10, 13])
@@ -38,7 +44,7 @@ def test_bins_that_cut_a_rank_take_their_share_of_it(line, num, eps):
     x = cloud(num, 1, 1)
     integral = np.concatenate([[0], np.cumsum(np.sort(x[:, 0]))]) / num
     ends = np.interp(np.linspace(0, 1, 5), np.linspace(0, 1, num + 1), integral)
-    np.testing.assert_allclose(line.features(x), 4 * np.diff(ends) * line.directions[0, 0], rtol=100 * eps)
+    np.testing.assert_allclose(line.summary(x), 4 * np.diff(ends) * line.summary.directions[0, 0], rtol=100 * eps)
 
 
 def test_the_divergence_of_clouds_of_one_law_is_one_over_their_sizes(weighted):
@@ -58,10 +64,7 @@ def test_the_divergence_of_clouds_of_one_law_is_one_over_their_sizes(weighted):
 @pytest.mark.slow
 def test_units_of_the_components_do_not_matter():
     units, pilot = jnp.array([[1e3, 1e-2]]), cloud(2000, 0)
-    plain, scaled = (
-        WeightedSlicedWasserstein.from_pilot(points, rng_key=KEY, num_projections=4, num_bins=8)
-        for points in (pilot, pilot * units)
-    )
+    plain, scaled = (weigh(points, num_projections=4, num_bins=8) for points in (pilot, pilot * units))
     x, y = cloud(60, 1), cloud(50, 2)
     np.testing.assert_allclose(scaled(x * units, y * units, rng_key=KEY), plain(x, y, rng_key=KEY), rtol=1e-6)
 
@@ -101,9 +104,9 @@ def test_tangents_that_are_noise_have_no_curvature_on_average(weighted):
 def test_a_point_that_is_left_out_moves_the_features_by_its_influence(weighted, eps):
     """Jackknife: f(all) - f(without i) = influence_i / (N - 1), up to the next order."""
     x = cloud(400, 3)
-    influence = weighted.feature_influence(x, x)
+    influence = weighted.summary.influence(x, x)
     for i in (0, 17, 200):
-        moved = (weighted.features(x) - weighted.features(jnp.delete(x, i, axis=0))) * 399
+        moved = (weighted.summary(x) - weighted.summary(jnp.delete(x, i, axis=0))) * 399
         np.testing.assert_allclose(moved, influence[i], atol=0.05 * jnp.abs(influence).max())
     np.testing.assert_allclose(jnp.mean(influence, axis=0), 0, atol=1000 * eps)
 
@@ -111,12 +114,12 @@ def test_a_point_that_is_left_out_moves_the_features_by_its_influence(weighted, 
 @pytest.mark.slow
 def test_the_influence_on_the_gradient_is_that_of_the_features(weighted):
     # A large ridge: the next order of the jackknife is not blown up by the weights.
-    heavy = WeightedSlicedWasserstein(weighted.directions, weighted.eigenvalues, weighted.eigenvectors, 10.0, None)
+    heavy = WeightedDistance(weighted.summary, weighted.eigenvalues, weighted.eigenvectors, 10.0)
     x, y, tangents = cloud(200, 1), cloud(300, 2), jax.random.normal(KEY, (200, 2, 2))
     influence = heavy.influence(x, tangents, y, rng_key=KEY)
-    jacobian = heavy.whiten(heavy.feature_jacobian(x, tangents))
+    jacobian = heavy.whiten(heavy.summary.jacobian(x, tangents))
     for i in (0, 17, 200):
-        moved = heavy.whiten(heavy.features(y) - heavy.features(jnp.delete(y, i, axis=0)))
+        moved = heavy.whiten(heavy.summary(y) - heavy.summary(jnp.delete(y, i, axis=0)))
         np.testing.assert_allclose(299 * moved @ jacobian, influence[i], atol=0.1 * jnp.abs(influence).max())
 
 
@@ -127,9 +130,9 @@ def test_scores_and_paths_agree_about_a_shift():
     Of 20,000 points: the score's standard error is 1.4 / sqrt(20000) = 1 % in the middle bins, 3 % in the outer ones.
     """
     x = jax.random.normal(KEY, (20_000, 1))
-    line = WeightedSlicedWasserstein.from_pilot(x, rng_key=KEY, num_bins=4)
-    path = line.feature_jacobian(x, jnp.ones((20_000, 1, 1)))
-    score = line.feature_jacobian(x, jnp.zeros((20_000, 1, 1)), x)
+    line = weigh(x, num_bins=4)
+    path = line.summary.jacobian(x, jnp.ones((20_000, 1, 1)))
+    score = line.summary.jacobian(x, jnp.zeros((20_000, 1, 1)), x)
     np.testing.assert_allclose(score, path, rtol=0.1)
 
 
@@ -140,7 +143,7 @@ def test_what_is_known_precisely_counts_more():
     def heavy(num, seed, shift=0.0):
         return jax.random.t(jax.random.fold_in(KEY, seed), 2.2, (num, 1)) + shift
 
-    weighted = WeightedSlicedWasserstein.from_pilot(heavy(20_000, 0), rng_key=KEY)
+    weighted = weigh(heavy(20_000, 0))
     ratios = []
     for divergence in (weighted, SlicedWasserstein()):
         null = [divergence(heavy(300, 2 * i + 1), heavy(300, 2 * i + 2), rng_key=KEY) for i in range(8)]
@@ -162,7 +165,7 @@ def test_what_is_known_precisely_counts_more():
 )
 def test_bad_pilots_are_refused(pilot, options, problem):
     with pytest.raises(ValueError, match=problem):
-        WeightedSlicedWasserstein.from_pilot(pilot, rng_key=KEY, **options)
+        weigh(pilot, **options)
 
 
 def test_clouds_of_another_kind_are_refused(weighted):
@@ -170,3 +173,35 @@ def test_clouds_of_another_kind_are_refused(weighted):
         weighted(cloud(10, 0, 3), cloud(10, 1, 3), rng_key=KEY)
     with pytest.raises(ValueError, match="shape"):
         weighted(jnp.ones(4), jnp.ones(4), rng_key=KEY)
+
+
+def test_the_old_name_says_what_to_write_and_gives_the_same():
+    with pytest.warns(DeprecationWarning, match="SlicedQuantiles"):
+        old = WeightedSlicedWasserstein.from_pilot(cloud(500, 0), rng_key=KEY, num_projections=2, num_bins=4)
+    np.testing.assert_array_equal(old.eigenvalues, weigh(cloud(500, 0), num_projections=2, num_bins=4).eigenvalues)
+
+
+@pytest.mark.x32
+def test_moments_of_points_and_their_derivatives(eps):
+    """Against NumPy, differences, and leaving points out."""
+    summary, x = Moments(), cloud(200, 0)
+    expected = np.concatenate([np.mean(x, axis=0), np.cov(x, rowvar=False, bias=True)[np.triu_indices(2)]])
+    np.testing.assert_allclose(summary(x), expected, rtol=1000 * eps)
+    tangents = jax.random.normal(KEY, (200, 2, 3))
+    found = summary.jacobian(x, tangents)
+    np.testing.assert_allclose(found, jax.jacfwd(lambda s: summary(x + tangents @ s))(jnp.zeros(3)), rtol=1000 * eps)
+    influence = summary.influence(x, x)
+    np.testing.assert_allclose(jnp.mean(influence, axis=0), 0, atol=1000 * eps)
+    for i in (0, 17):
+        moved = (summary(x) - summary(jnp.delete(x, i, axis=0))) * 199
+        np.testing.assert_allclose(moved, influence[i], atol=0.05 * jnp.abs(influence).max())
+
+
+def test_weighted_moments_of_a_normal_law_are_the_chi_square_of_its_mean_and_spread():
+    """D = 1/N + 1/M on average for two clouds of one law: F = 5 and 200 pairs, four standard errors."""
+    pilot = jax.random.normal(KEY, (20_000, 2))
+    weighted = WeightedDistance.from_pilot(pilot, Moments(), ridge=1e-6)
+    keys = jax.random.split(KEY, 200)
+    pairs = jax.vmap(lambda key: jax.random.normal(key, (2, 500, 2)))(keys)
+    values = jax.lax.map(lambda pair: weighted(pair[0], pair[1], rng_key=KEY), pairs)
+    np.testing.assert_allclose(jnp.mean(values), 2 / 500, rtol=4 * np.sqrt(2 / 5 / 200))
