@@ -31,8 +31,8 @@ def test_simulations_are_scaled_by_the_data_and_keep_derivatives():
     scale = CloudScale({"K_eff": data})
     simulated = jnp.asarray(tensors(20))
     cloud = np.asarray(scale.cloud({"K_eff": simulated}))
-    np.testing.assert_allclose(cloud * scale.scales, component_cloud(simulated), rtol=1e-6)
-    slope = jax.jacfwd(lambda s: scale.cloud({"K_eff": s * simulated})[0, 0])(1.0)
+    np.testing.assert_allclose(cloud * scale.scales, component_cloud(np.asarray(simulated)), rtol=1e-6)
+    slope = jax.jit(jax.jacfwd(lambda s: scale.cloud({"K_eff": s * simulated})[0, 0]))(1.0)
     np.testing.assert_allclose(slope, simulated[0, 0, 0] / scale.scales[0], rtol=1e-6)
 
 
@@ -40,7 +40,7 @@ def test_several_keys_are_concatenated():
     scale = CloudScale({"K_eff": tensors(9, 3), "porosity": RNG.normal(size=9), "moments": RNG.normal(size=(9, 2))})
     assert scale.names[6:] == ("porosity", "moments[0]", "moments[1]")
     assert scale.data_cloud().shape == (9, 9)
-    assert component_cloud(jnp.ones((4, 5, 2, 2))).shape == (4, 15)
+    assert component_cloud(np.ones((4, 5, 2, 2))).shape == (4, 15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
