@@ -8,10 +8,10 @@ import numpyro.distributions as dist
 import pytest
 
 import numpyro_homog as nh
-from numpyro_homog.clouds import CloudScale
+from numpyro_homog.clouds import CloudScale, describe_difference, describe_units
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance
-from numpyro_homog.infer._evidence import describe_exchangeable, reasons_of_misfit, warn_of_other_units
+from numpyro_homog.infer._evidence import describe_exchangeable
 from numpyro_homog.optimise import Basin
 
 KEY = jax.random.key(0)
@@ -64,10 +64,10 @@ def test_a_fit_that_cannot_be_right_ends_after_a_round_and_shows_no_error(watts)
 
 def test_reasons_of_a_misfit_follow_the_clouds():
     measured = RNG.standard_normal((500, 2))
-    (grains,) = reasons_of_misfit(("K11", "K22"), measured, 3 * measured)
+    (grains,) = describe_difference(("K11", "K22"), measured, 3 * measured)
     assert "scatter" in grains
     assert "another microstructure" in grains
-    (shifted,) = reasons_of_misfit(("K11", "K22"), measured, measured + np.array([0.0, 2.0]))
+    (shifted,) = describe_difference(("K11", "K22"), measured, measured + np.array([0.0, 2.0]))
     assert "in K22" in shifted
     assert "Voigt" in shifted
 
@@ -86,8 +86,9 @@ def test_voigt_matrices_for_mandel_ones_are_told():
     at = [scale.names.index(f"C_eff[K{ij}]") for ij in ("11", "12", "33")]
     medians = np.ones((4, len(scale.names)))
     medians[:, at] = drawn / scale.scales[at] * np.array([[0.5], [1.0], [2.0], [4.0]])
-    with pytest.warns(UserWarning, match=r"in Voigt notation.*voigt_to_mandel"):
-        warn_of_other_units(scale, np.asarray(scale.data_cloud()), medians)
+    (words,) = describe_units(scale, np.asarray(scale.data_cloud()), medians)
+    assert "in Voigt notation" in words
+    assert "voigt_to_mandel(data['C_eff'])" in words
 
 
 def test_basins_that_differ_by_the_order_of_phases_are_told():

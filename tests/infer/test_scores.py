@@ -19,10 +19,9 @@ from score_models import (
 )
 
 import numpyro_homog as nh
-from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
+from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein, covariance_of, sandwich
 from numpyro_homog.infer import MinimumDistance
-from numpyro_homog.infer._divergence_objective import DivergenceObjective, covariance_of
-from numpyro_homog.infer._standard_errors import sandwich
+from numpyro_homog.infer._divergence_objective import DivergenceObjective
 from numpyro_homog.optimise import Descents, LevenbergMarquardt, Progress, Recorder
 from numpyro_homog.optimise._averaged_descents import average_descents
 from numpyro_homog.optimise._basins import is_same_basin

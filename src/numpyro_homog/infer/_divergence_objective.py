@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..divergences import noise_shrinkage
 from ..optimise import AbstractObjective, Evaluation
 from ..population import Specimens, extrapolate
 from ._problem import Problem, are_finite
 
 _FRESH = 2**20  # keys of populations that no descent has seen, beyond those of chunks and rounds
-_MOST_NOISE = 0.75  # share of the covariance of influences that may be taken off as noise
 
 
 class Influences(NamedTuple):
@@ -155,25 +155,5 @@ def influences(problem: Problem, parts: Sequence[Specimens], divergence_key: Arr
     linearization, *others = problem.programs("influences", problem.influences, pooled, divergence_key, measured)
     of_measured, of_simulated, of_parts = (np.asarray(part, float) for part in others)
     evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
-    shrink = _shrinkage(of_measured, of_parts)
+    shrink = noise_shrinkage(of_measured, of_parts)
     return Influences(evaluation, of_measured @ shrink, of_simulated @ shrink)
-
-
-def covariance_of(influence: np.ndarray) -> np.ndarray:
-    """Covariance of the influence of one specimen, mean zero, shape (P, P)."""
-    return influence.T @ influence / len(influence)
-
-
-def _shrinkage(influence, of_parts):
-    """Matrix A (P, P) with A' S A = S - noise, where S is the covariance of `influence`, at least a part of it."""
-    num, scale = len(of_parts), influence.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    rest = (of_parts - of_parts.mean(axis=0)) / scale
-    noise = np.einsum("nik,nil->kl", rest, rest) / (influence.shape[0] * num * max(num - 1, 1))
-    values, vectors = np.linalg.eigh(covariance_of(influence / scale))
-    kept = values > 1e-10 * values.max(initial=0.0)
-    root = vectors[:, kept] * np.sqrt(values[kept])
-    white = vectors[:, kept] / np.sqrt(values[kept])
-    share, turn = np.linalg.eigh(white.T @ noise @ white)
-    middle = (turn * np.sqrt(1 - np.minimum(share, _MOST_NOISE))) @ turn.T
-    return (white @ middle @ root.T) / scale[:, None] * scale

@@ -13,13 +13,12 @@ from jaxtyping import ArrayLike
 from .._keys import single_key
 from .._table import AbstractReport, Table
 from ..clouds import checked_fraction, without_failed
-from ..divergences import AbstractLeastSquaresDivergence
+from ..divergences import AbstractLeastSquaresDivergence, covariance_of, sandwich
 from ..optimise import Evaluation
 from ..population import Simulator
-from ._divergence_objective import Influences, covariance_of, influences
+from ._divergence_objective import Influences, influences
 from ._minimum_distance import MinimumDistance
 from ._problem import Problem, are_finite
-from ._standard_errors import describe_directions, sandwich
 
 _SHOWN_SIZES = (100, 1000, 10_000)
 _SHOWN_TARGET = 0.05
@@ -244,7 +243,7 @@ def _report(problem: Problem, vector, params, each: list[Influences], pooled: li
     raw = np.diag(mean.curvature)
     weight = np.sqrt(np.where(raw > 1e-24 * raw.max(initial=0.0), raw, 1.0))
     values, vectors = np.linalg.eigh((mean.curvature - mean.curvature_noise) / weight / weight[:, None])
-    directions = describe_directions(jacobian @ (vectors / weight[:, None]), labels)
+    directions = problem.parameters.describe_directions(jacobian @ (vectors / weight[:, None]))
     shaped = {name: np.asarray(params[name]) for name in problem.parameters}
     return Identifiability(
         params=shaped,
@@ -252,7 +251,7 @@ def _report(problem: Problem, vector, params, each: list[Influences], pooled: li
         covariance=covariance,
         eigenvalues=values,
         directions=directions,
-        undetermined=describe_directions(loose, labels),
+        undetermined=problem.parameters.describe_directions(loose),
         monte_carlo_error=problem.parameters.by_name(accuracy),
         stats={
             "populations": len(each),

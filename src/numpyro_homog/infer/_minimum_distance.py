@@ -14,7 +14,7 @@ from .._keys import single_key
 from .._pickling import ByValue
 from .._results import RESULTS
 from .._store import digest
-from ..clouds import CloudScale, checked_fraction
+from ..clouds import CloudScale, checked_fraction, describe_difference
 from ..divergences import AbstractDivergence
 from ..optimise import (
     CONVERGED,
@@ -31,7 +31,7 @@ from ..optimise import (
 )
 from ..population import Simulator, check_simulator, same_arguments, warn_of_few_simulated
 from ._divergence_objective import DivergenceObjective
-from ._evidence import describe_exchangeable, describe_outside, reasons_of_misfit
+from ._evidence import describe_exchangeable, describe_outside
 from ._problem import Problem
 from ._results import MinimumDistanceResult
 from ._search import checked_optimizer, follow, search
@@ -265,7 +265,7 @@ class MinimumDistance:
         if objective is not None and loss > MOST_NOISE * noise_floor:
             result = RESULTS.misfit
             points = objective.specimens(best.position).points
-            evidence += reasons_of_misfit(self.scale.names, np.asarray(problem.data[0]), np.asarray(points))
+            evidence += describe_difference(self.scale.names, np.asarray(problem.data[0]), np.asarray(points))
         num_failed = None if objective is None else 0
         if self.max_failed and objective is not None:
             num_failed = objective.left_out(best.position).size

@@ -13,10 +13,9 @@ from jaxtyping import ArrayLike
 
 from .._keys import single_key
 from .._results import RESULTS
-from ..divergences import WeightedDistance
+from ..divergences import WeightedDistance, covariance_of
 from ..optimise import Equations, Recorder, find_root
 from ..summaries import AbstractSummary, SlicedQuantiles
-from ._divergence_objective import covariance_of
 from ._minimum_distance import MinimumDistance
 from ._results import MinimumDistanceResult, ReweightedFit
 

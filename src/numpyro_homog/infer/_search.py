@@ -1,11 +1,13 @@
 """From a problem to the end of its optimisation: by least squares from many starts, or by an optax optimizer."""
 
 import math
+import warnings
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..clouds import describe_difference, describe_units
 from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence
 from ..optimise import (
     Descents,
@@ -18,7 +20,6 @@ from ..optimise import (
     stochastic_descents,
 )
 from ._divergence_objective import DivergenceObjective
-from ._evidence import reasons_of_misfit, warn_of_other_units
 from ._problem import Problem
 from ._standard_errors import standard_errors
 
@@ -99,13 +100,14 @@ def search(
         medians = [objective.medians.get(position.tobytes()) for position in positions]
         medians = [median for median in medians if median is not None]
         if medians:
-            warn_of_other_units(problem.run_scale, np.asarray(problem.data[0]), np.array(medians))
+            for words in describe_units(problem.run_scale, np.asarray(problem.data[0]), np.array(medians)):
+                warnings.warn(words, UserWarning, stacklevel=6)
 
     def say_misfit(best):
         reason = "another microstructure"
         if (kept := finest.kept(best.position)) is not None:
             clouds = (np.asarray(cloud) for cloud in (problem.data[0], kept.points))
-            reason = reasons_of_misfit(problem.scale.names, *clouds)[0]
+            reason = describe_difference(problem.scale.names, *clouds)[0]
         descents.recorder.progress.say(
             f"So far the least divergence is {best.evaluation.value / finest.floor:.3g} times what sampling noise"
             f" makes. It may be the starts: others follow. It may be the model: {reason}."

@@ -140,6 +140,23 @@ class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
         parts = np.split(entries, np.cumsum([math.prod(shape.shape) for shape in self._shapes.values()])[:-1])
         return {name: part.reshape(self[name].shape) for name, part in zip(self, parts, strict=True)}
 
+    def describe_directions(self, directions: Float[np.ndarray, "entries num"]) -> tuple[str, ...]:
+        """Directions of parameter space in words: "0.71 kappa[0] - 0.71 kappa[1]"; small parts are left out.
+
+        Args:
+            directions: one direction of the raveled constrained parameters a column.
+        """
+        described, labels = [], self.labels
+        for direction in directions.T:
+            direction = direction / np.linalg.norm(direction)
+            order = np.flatnonzero(np.abs(direction) > 0.05)
+            direction = direction * np.sign(direction[order[0]])
+            parts = [f"{'-' if direction[i] < 0 else '+'} {abs(direction[i]):.2f} {labels[i]}" for i in order]
+            if len(order) == 1:
+                parts = [labels[order[0]]]
+            described.append(" ".join(parts).removeprefix("+ "))
+        return tuple(described)
+
     @functools.cached_property
     def _unravel(self):
         shapes = jax.eval_shape(lambda: self.unconstrain({k: jnp.ones(x.shape, x.dtype) for k, x in self.items()}))
