@@ -161,7 +161,7 @@ def follow(
 
     def value(position):
         recorder.count(size)
-        return Evaluation.of_value(problem.programs("value", problem.value, position, keys, problem.data))
+        return Evaluation.of_value(float(problem.programs("value", problem.value, position, keys, problem.data)))
 
     if isinstance(problem.divergence, AbstractLeastSquaresDivergence):
         objective = DivergenceObjective(problem, size, *keys, noise=noise)
