@@ -143,13 +143,13 @@ def test_sites_that_cannot_be_scored_are_refused(name, message):
 def test_held_sites_have_the_values_of_another_point_and_the_ratio_of_their_densities():
     """The rest has the values of its own point: kappa acts, alpha does not."""
     population = Simulator(layered, ["K_eff"], (7,), chunk_size=4, score=("phi",))
-    held_at = {"alpha": jnp.array([0.8, 0.4, 0.3]), "kappa": jnp.array([1.5, 3.0, 8.0])}
-    values, change = population.simulate_chunk_scored(LAYERED_TRUTH, KEY, 1, held_at=held_at)
-    there = {"alpha": held_at["alpha"], "kappa": LAYERED_TRUTH["kappa"]}
+    drawn_at = {"alpha": jnp.array([0.8, 0.4, 0.3]), "kappa": jnp.array([1.5, 3.0, 8.0])}
+    values, change = population.simulate_chunk_scored(LAYERED_TRUTH, KEY, 1, drawn_at=drawn_at)
+    there = {"alpha": drawn_at["alpha"], "kappa": LAYERED_TRUTH["kappa"]}
     np.testing.assert_array_equal(values["K_eff"], population.resize(8).simulate(there, KEY)["K_eff"][4:])
-    model = handlers.substitute(handlers.seed(layered, jax.random.fold_in(KEY, 1)), data=held_at)
+    model = handlers.substitute(handlers.seed(layered, jax.random.fold_in(KEY, 1)), data=drawn_at)
     phi = handlers.trace(model).get_trace(4)["phi"]["value"]
-    densities = [dist.Dirichlet(point["alpha"]).log_prob(phi) for point in (LAYERED_TRUTH, held_at)]
+    densities = [dist.Dirichlet(point["alpha"]).log_prob(phi) for point in (LAYERED_TRUTH, drawn_at)]
     np.testing.assert_allclose(change, densities[0] - densities[1], rtol=1e-4)
 
 

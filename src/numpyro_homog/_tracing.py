@@ -12,7 +12,7 @@ def is_traced(tree: PyTree) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
-def early(function: Callable, *args: Any) -> Any:
+def at_trace_time(function: Callable, *args: Any) -> Any:
     """`function(*args)`, computed once while tracing if no argument is traced, instead of at every call."""
     if is_traced(args):
         return function(*args)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from .._tracing import early
+from .._tracing import at_trace_time
 from ..tensors import component_names, unique_components
 
 _TENSOR_SIZES = (1, 2, 3, 6)  # of conductivities, and of stiffnesses as Mandel matrices
@@ -90,7 +90,7 @@ class CloudScale:
 
     def data_cloud(self) -> Float[Array, "specimens components"]:
         """Cloud of the data, shape (N, p), dimensionless."""
-        return early(self.cloud, self._data)
+        return at_trace_time(self.cloud, self._data)
 
     def cloud(self, values: Mapping[str, Any]) -> Float[Array, "specimens components"]:
         """Points of values by key, (M, *event) with the event shapes of the data: (M, p), dimensionless.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._tracing import early
+from .._tracing import at_trace_time
 from ..summaries import checked_clouds, random_directions
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
 from ._quantiles import EqualSteps, WeightedSteps
@@ -71,9 +71,9 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         """The divergence D(x, y) for x, shape (M, p), and y, shape (N, p)."""
         y = checked_clouds(x, y)
         grid = EqualSteps(x.shape[0], y.shape[0])
-        directions = early(lambda key: self.directions(key, x.shape[1], x.dtype), rng_key)
+        directions = at_trace_time(lambda key: self.directions(key, x.shape[1], x.dtype), rng_key)
         # Data and key are fixed in a posterior: their sorts are then no part of the program.
-        sorted_y = early(_sorted_projections, y, directions)
+        sorted_y = at_trace_time(_sorted_projections, y, directions)
 
         def slice_divergence(projection):
             direction, sorted_slice = projection

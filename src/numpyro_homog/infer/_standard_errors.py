@@ -58,16 +58,16 @@ def standard_errors(
     jacobian = problem.parameters.jacobian(best.position)
     known = _entries(problem, prior)
     found = sandwich(evaluation, scatter, eps)
-    held = _held_at_edge(jacobian, found.covariance, prior, _width(known))
-    if held.any():
-        found = _sandwich_of(evaluation, scatter, eps, np.flatnonzero(~held))
+    fixed = _fixed_at_edge(jacobian, found.covariance, prior, _width(known))
+    if fixed.any():
+        found = _sandwich_of(evaluation, scatter, eps, np.flatnonzero(~fixed))
     covariance = jacobian @ found.covariance @ jacobian.T
 
     loose = jacobian @ found.undetermined
     flat = (np.abs(loose) > 1e-2 * np.linalg.norm(loose, axis=0)).any(axis=1)
     # At most one parameter for each coordinate: the first of those that it moves most, in units of the prior.
     edge = np.zeros(len(jacobian), bool)
-    edge[np.argmax(np.abs(jacobian) / _width(known)[:, None], axis=0)[held]] = True
+    edge[np.argmax(np.abs(jacobian) / _width(known)[:, None], axis=0)[fixed]] = True
     drawn = _entries(problem, normal_draws(best.position, found.covariance, _NUM_DRAWS))
     lost = _is_wider_than_prior(drawn, known) & ~flat & ~edge
     words = [f"{labels[i]} (its prior is narrower)" for i in np.flatnonzero(lost)]
@@ -93,7 +93,7 @@ def normal_draws(mean: np.ndarray, covariance: np.ndarray, num_draws: int) -> np
     return (mean + (noise * np.sqrt(np.maximum(values, 0))) @ vectors.T).astype(mean.dtype)
 
 
-def _held_at_edge(jacobian, covariance, prior, width):
+def _fixed_at_edge(jacobian, covariance, prior, width):
     """Which coordinates of unconstrained space have run to an edge of the support, shape (P,).
 
     There no step of the size of the prior moves any parameter by a hundredth of the width of its prior. If the data
@@ -107,7 +107,7 @@ def _held_at_edge(jacobian, covariance, prior, width):
 
 
 def _sandwich_of(evaluation, scatter, eps, free):
-    """The sandwich of some coordinates, the others held."""
+    """The sandwich of some coordinates, the others fixed."""
     block, num = np.ix_(free, free), len(scatter)
     part = evaluation._replace(
         gradient=evaluation.gradient[free],

@@ -41,12 +41,14 @@ def phases_of(
         return _chosen(path, {name: one for group in reversed(groups) for name, one in group.items()}, wanted, listed)
     named = [name for name in arrays if _PHASES.fullmatch(re.sub(r"^\w+:|[\W_]+", "", name.lower()))]
     if named:
-        told = sorted((name for name in named if name in whole), key=lambda name: -len(np.unique(whole[name])))
-        if not told or any(len(np.unique(whole[n])) > 1 and not _refines(whole[n], whole[told[0]]) for n in told[1:]):
+        agreed = sorted((name for name in named if name in whole), key=lambda name: -len(np.unique(whole[name])))
+        if not agreed or any(
+            len(np.unique(whole[n])) > 1 and not _refines(whole[n], whole[agreed[0]]) for n in agreed[1:]
+        ):
             raise ValueError(
                 f"{path} has the arrays {_listed(named)}, which disagree or hold no whole numbers. {listed}"
             )
-        return _numbered(whole[told[0]], contents.names.get(told[0], {}))
+        return _numbered(whole[agreed[0]], contents.names.get(agreed[0], {}))
     found = [(list(sets), labels) for sets, labels in map(_partition, groups) if labels is not None]
     if found and all(_refines(labels, found[0][1]) for _, labels in found):
         return found[0][1], found[0][0]

@@ -35,9 +35,9 @@ class Graph(NamedTuple):
     draws: dict[str, Draw]
     compared: dict[str, frozenset[str]]
 
-    def reach(self, names: Iterable[str], held: Iterable[str] = ()) -> frozenset[str]:
-        """Parameters upstream of `names`, not counting what passes through sites that are held."""
-        found, seen, queue = set(), set(held), list(names)
+    def reach(self, names: Iterable[str], fixed: Iterable[str] = ()) -> frozenset[str]:
+        """Parameters upstream of `names`, not counting what passes through sites that are fixed."""
+        found, seen, queue = set(), set(fixed), list(names)
         while queue:
             name = queue.pop()
             if name in self.parameters:
@@ -64,8 +64,8 @@ class Derivatives(NamedTuple):
 def plan_derivatives(graph: Graph, score: tuple[str, ...]) -> Derivatives:
     """Choose the sites whose score is used: those of `score`, and as few others as do without a path.
 
-    A site that is scored is held: nothing passes through it by path. A site with an argument that has no path is scored
-    if it can be; if not, whatever carries a parameter into that argument is scored.
+    A scored site is fixed: nothing passes through it by path. A site with an argument that has no path is scored if it
+    can be; if not, whatever carries a parameter into that argument is scored.
     """
     for name in score:
         if name not in graph.draws:
@@ -75,30 +75,30 @@ def plan_derivatives(graph: Graph, score: tuple[str, ...]) -> Derivatives:
                 f"score names '{name}', whose law has no score: its density is missing, masked, or has a support that"
                 " moves with a parameter."
             )
-    held = set(score)
+    fixed = set(score)
     missing: dict[str, set[str]] = {}
 
     def hold(site, name):
         """Let no parameter move `name`, an argument of `site`, by path."""
-        blocked = graph.reach([name], held)
+        blocked = graph.reach([name], fixed)
         if name in graph.parameters:
             missing.setdefault(site, set()).add(name)
         elif blocked and graph.has_score(name):
-            held.add(name)
+            fixed.add(name)
         elif blocked:
             for parent in graph.draws[name].parents - {name}:
                 hold(site, parent)
 
     acting = _ancestors(graph)
     for site, draw in graph.draws.items():
-        if site in acting - held and graph.reach(draw.broken, held):
+        if site in acting - fixed and graph.reach(draw.broken, fixed):
             if graph.has_score(site):
-                held.add(site)
+                fixed.add(site)
             else:
                 for name in sorted(draw.broken):
                     hold(site, name)
-    by_path = graph.reach((name for names in graph.compared.values() for name in names), held)
-    scored = {site: graph.reach(graph.draws[site].parents, held) for site in graph.draws if site in held}
+    by_path = graph.reach((name for names in graph.compared.values() for name in names), fixed)
+    scored = {site: graph.reach(graph.draws[site].parents, fixed) for site in graph.draws if site in fixed}
     by_score = frozenset().union(*scored.values())
     ways = {
         name: (("path",) if name in by_path else ()) + (("score",) if name in by_score else ())

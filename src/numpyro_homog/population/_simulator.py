@@ -166,15 +166,15 @@ class Simulator:
         rng_key: ArrayLike,
         number: int | Array,
         *,
-        held_at: Mapping[str, Any] | None = None,
+        drawn_at: Mapping[str, Any] | None = None,
         throw: bool = False,
     ) -> tuple[dict[str, Float[Array, "specimens *event"]], Float[Array, " specimens"]]:
         """Simulate one chunk, specimens number * chunk_size and following, with the `scored` sites held.
 
         Their parameters act on a density instead. One program serves all chunks; beyond the last specimen is padding.
 
-        The scored sites have the values that they draw at `held_at`, through which no derivative passes. With w_i the
-        log density there of specimen i at `params`, less that at `held_at`, the mean of any f over the specimens is
+        The scored sites have the values that they draw at `drawn_at`, through which no derivative passes. With w_i the
+        log density there of specimen i at `params`, less that at `drawn_at`, the mean of any f over the specimens is
         E[exp(w) f], and its derivative E[exp(w) (df/dtheta + f dw/dtheta)].
 
         Args:
@@ -182,15 +182,15 @@ class Simulator:
             rng_key: as of `simulate`.
             throw: as of `simulate`.
             number: index of the chunk, which may be traced.
-            held_at: constrained value of every parameter where the scored sites are drawn; default: `params`, and the
+            drawn_at: constrained value of every parameter where the scored sites are drawn; default: `params`, and the
                 values are those of `simulate`.
 
         Returns:
             Key -> values, shape (chunk_size, *event), and w, shape (chunk_size,).
         """
         params, rng_key = checked_values(params, self.parameters), single_key(rng_key)
-        held_at = params if held_at is None else checked_values(held_at, self.parameters)
-        return self._of_chunk(number, lambda part: self._specimens.run(params, rng_key, part, held_at, throw))
+        drawn_at = params if drawn_at is None else checked_values(drawn_at, self.parameters)
+        return self._of_chunk(number, lambda part: self._specimens.run(params, rng_key, part, drawn_at, throw))
 
     def linearize_chunk(
         self, vector: Float[Array, "unconstrained"], rng_key: Array, number: Array, points_fn: Callable
@@ -223,8 +223,8 @@ class Simulator:
         """
 
         def run(vector, part):
-            params, held_at = map(self.parameters.from_vector, (vector, drawn_at))
-            return self._specimens.run(params, rng_key, part, held_at, False)[1]
+            params, there = map(self.parameters.from_vector, (vector, drawn_at))
+            return self._specimens.run(params, rng_key, part, there, False)[1]
 
         def of_chunk(number):
             return value_and_jacobian(run, vector, self._parts(number), is_single=self._is_single)

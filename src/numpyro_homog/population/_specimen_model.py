@@ -46,19 +46,19 @@ class SpecimenModel:
         return Part(number, None, indices)
 
     def run(
-        self, params: Mapping[str, Array], rng_key: Array, part: Part, held_at: Mapping[str, Array] | None, throw: bool
+        self, params: Mapping[str, Array], rng_key: Array, part: Part, drawn_at: Mapping[str, Array] | None, throw: bool
     ) -> tuple[dict[str, Array], PyTree]:
-        """Values of the compared sites, specimens first, and with `held_at` the log weights of the scored sites.
+        """Values of the compared sites, specimens first, and with `drawn_at` the log weights of the scored sites.
 
         A chunk and each place in it have their own keys. The value of a single specimen has no axis of specimens.
         """
         rng_key = jax.random.fold_in(rng_key, part.number)
         rng_key = rng_key if part.place is None else jax.random.fold_in(rng_key, part.place)
         density = None
-        if held_at is None:
+        if drawn_at is None:
             sites = self._trace(params, rng_key, part.indices, throw)
         else:
-            drawn = self._trace(jax.lax.stop_gradient(held_at), rng_key, part.indices, False)
+            drawn = self._trace(jax.lax.stop_gradient(drawn_at), rng_key, part.indices, False)
             values = {name: drawn[name]["value"] for name in self.scored}
             # A site takes its key before it is given its value: what follows the held ones draws as ever.
             sites = self._trace({**params, **values}, rng_key, part.indices, throw)

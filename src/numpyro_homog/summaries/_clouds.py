@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from .._tracing import early
+from .._tracing import at_trace_time
 
 
 def random_directions(
@@ -51,4 +51,4 @@ def checked_clouds(x: Float[Array, "*x"], y: Float[Array, "*y"]) -> Float[Array,
         raise ValueError(f"The clouds have {x.shape[1]} and {y.shape[1]} components; they must agree.")
     if 0 in x.shape or 0 in y.shape:
         raise ValueError(f"A cloud is empty: shapes {x.shape} and {y.shape}.")
-    return early(lambda points: points.astype(x.dtype), y)
+    return at_trace_time(lambda points: points.astype(x.dtype), y)
