@@ -13,6 +13,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from toy_models import TRUTH, Answer, checkerboards
 
 import numpyro_homog as nh
 from numpyro_homog.population import Simulator
@@ -60,6 +61,14 @@ def test_one_theta_for_each_specimen():
         noise = y - slope
         np.testing.assert_allclose(noise[:, 0], -noise[:, 1], atol=1e-5)
         assert len(np.unique(np.round(noise[:, 0], 5))) == (11 if width else 1)
+
+
+def test_what_a_handler_has_answered_is_not_taken_for_the_cells():
+    simulator = Simulator(checkerboards, ["K_eff"], (5,))
+    true = simulator.sample(TRUTH, KEY)["K_eff"]
+    with Answer(answer=lambda s: 7 * jnp.ones((*s.shape[:-1], 2, 2))):
+        np.testing.assert_array_equal(simulator.sample(TRUTH, KEY)["K_eff"], 7)
+    np.testing.assert_array_equal(simulator.sample(TRUTH, KEY)["K_eff"], true)
 
 
 @pytest.mark.parametrize("shape", [(10, 2), (11, 3), (3,)])

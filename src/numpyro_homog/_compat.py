@@ -12,9 +12,9 @@ from numpyro.primitives import _PYRO_STACK, apply_stack
 from numpyro.primitives import Messenger as Messenger
 
 
-def has_handlers() -> bool:
-    """Whether any NumPyro effect handler is active."""
-    return bool(_PYRO_STACK)
+def active_handlers() -> tuple[Messenger, ...]:
+    """The NumPyro effect handlers that are active, outermost first."""
+    return tuple(_PYRO_STACK)
 
 
 def send_message(message: dict) -> dict:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpyro
 from jaxtyping import Array, Float, PyTree
 
-from ._compat import has_handlers, send_message
+from ._compat import active_handlers, send_message
 from .homogenization import AbstractCell, effective_tensor
 
 
@@ -120,7 +120,7 @@ def homogenize(
     def fn(*, throw=True):
         return request.evaluate(request.inputs, request.rng_key, throw=throw)
 
-    if not has_handlers():
+    if not active_handlers():
         return fn(throw=throw)
     message = send_message(
         {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from .._compat import has_handlers
+from .._compat import active_handlers
 from .._keys import single_key
 from .._pickling import ByValue
 from .._results import RESULTS
@@ -221,7 +221,7 @@ class MinimumDistance:
         Raises:
             ValueError: see `run`.
         """
-        if self._cache and not has_handlers():
+        if self._cache and not active_handlers():
             old_args, old_kwargs, problem = self._cache[0]
             if same_arguments(old_args, args) and same_arguments(old_kwargs, kwargs):
                 self._check_model(problem.simulator)
@@ -232,7 +232,7 @@ class MinimumDistance:
         check_simulator(simulator, self.divergence)
         problem = Problem(simulator, self.scale, self.divergence, self.max_failed)
         # Handlers around this call may have answered the cells while it was traced: such code is not for later calls.
-        self._cache[:] = [] if has_handlers() else [(args, kwargs, problem)]
+        self._cache[:] = [] if active_handlers() else [(args, kwargs, problem)]
         return problem
 
     def _check_model(self, simulator):

@@ -13,6 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from .._compat import active_handlers
 from .._keys import single_key
 from .._platform import map_everywhere
 from .._programs import Programs
@@ -91,10 +92,8 @@ class Simulator:
         self.plate, self.num_specimens = facts.plate, facts.num_specimens
         self.parameters = ParameterSpace(bound, facts.plate, facts.parameters)
         self.compared, self.simulated, self.effective = facts.compared, facts.simulated, facts.effective
-        ways = facts.derivatives
-        self.non_reparametrized, self.scored = ways.non_reparametrized, ways.scored
-        self.without_derivative, self.derivatives = ways.without_derivative, ways.derivatives
-        self._specimens = SpecimenModel(bound, facts.plate, facts.num_specimens, facts.axes, tuple(ways.scored))
+        self.non_reparametrized, self.scored, self.without_derivative, self.derivatives = facts.derivatives
+        self._specimens = SpecimenModel(bound, facts.plate, facts.num_specimens, facts.axes, tuple(self.scored))
         self.chunk_size = checked_chunk_size(chunk_size, self.num_specimens, facts.bytes_per_specimen)
         num_outputs = sum(map(math.prod, self.compared.values()))
         self._is_single = len(self.parameters.labels) > _MANY * num_outputs
@@ -274,7 +273,8 @@ class Simulator:
 
         `fn` is traceable, compiled once for each name and kind of arguments, and its values have specimens first.
         """
-        program = self.programs.compiled(name, fn, jnp.asarray(0), *args)
+        # Handlers around this call may answer the cells: such a program is theirs.
+        program = self.programs.compiled((name, active_handlers()), fn, jnp.asarray(0), *args)
 
         def run(number):
             return jax.tree.map(np.asarray, program(jnp.asarray(number), *args))
