@@ -97,8 +97,11 @@ API_PAGE = """# {title}
 def public_modules():
     package = importlib.import_module("numpyro_homog")
     for module in pkgutil.iter_modules(package.__path__, "numpyro_homog."):
-        deprecated = hasattr(importlib.import_module(module.name), "__getattr__")  # it forwards to another module
-        if not module.name.rpartition(".")[2].startswith("_") and not deprecated:
+        # The old name of a module only forwards, and has nothing of its own to show.
+        members = vars(importlib.import_module(module.name)).items()
+        own = [name for name, value in members if getattr(value, "__module__", "").startswith(module.name)]
+        is_private = module.name.rpartition(".")[2].startswith("_")
+        if not is_private and any(not name.startswith("_") for name in own):
             yield module.name, module.ispkg
 
 
