@@ -131,7 +131,7 @@ PROCESS = textwrap.dedent(
     import numpyro_homog as nh
     data = measured(laminates, LAMINATE_TRUTH, 150)
     estimator = nh.MinimumDistance(laminates, data, nh.SlicedWasserstein(8), chunk_size=90)
-    fit = estimator.run(jax.random.key(1), 400, num_starts=2, progress=False)
+    fit = estimator.run(jax.random.key(1), 400, num_starts=2, progress=False, checkpoint=sys.argv[4])
     np.savez(out, unconstrained=fit.unconstrained, covariance=fit.covariance, processes=jax.process_count())
     """
 )
@@ -145,7 +145,14 @@ def test_two_processes_share_a_fit_and_have_its_result(tmp_path):
         address = f"localhost:{free.getsockname()[1]}"
 
     def launch(address, rank, name):
-        command = [sys.executable, str(script), address, str(rank), str(tmp_path / name)]
+        command = [
+            sys.executable,
+            str(script),
+            address,
+            str(rank),
+            str(tmp_path / name),
+            str(tmp_path / f"{address[:5]}.npz"),
+        ]
         return subprocess.Popen(
             command,
             env=os.environ
@@ -155,6 +162,8 @@ def test_two_processes_share_a_fit_and_have_its_result(tmp_path):
     pair = [launch(address, rank, f"{rank}.npz") for rank in (0, 1)]
     assert [process.wait(timeout=300) for process in pair] == [0, 0]
     assert launch("alone", 0, "alone.npz").wait(timeout=300) == 0
+    again = [launch(address, rank, f"{rank}.npz") for rank in (0, 1)]  # resumed from the end
+    assert [process.wait(timeout=300) for process in again] == [0, 0]
     alone, *both = (np.load(tmp_path / name) for name in ("alone.npz", "0.npz", "1.npz"))
     for shared in both:
         assert shared["processes"] == 2

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from .._store import write_whole
@@ -15,7 +16,8 @@ _FINGERPRINT = "fingerprint"
 class Checkpoint:
     """Named groups of arrays, in memory and, if a path is given, on disk.
 
-    Whoever dies at whatever moment leaves the last whole state behind. It holds plain arrays and no pickles.
+    Whoever dies at whatever moment leaves the last whole state behind. It holds plain arrays and no pickles. Of joined
+    processes (`jax.distributed`) all read the file, and the first one writes it.
 
     Args:
         path: the file, or None to keep the state in memory only.
@@ -41,7 +43,7 @@ class Checkpoint:
     def put(self, **groups: dict[str, np.ndarray]) -> None:
         """Replace groups, and the file."""
         self._groups |= groups
-        if self.path is None:
+        if self.path is None or jax.process_index() > 0:
             return
         flat: dict[str, Any] = {_FINGERPRINT: np.array(self._fingerprint)}
         flat |= {f"{name}/{key}": array for name, part in self._groups.items() for key, array in part.items()}
