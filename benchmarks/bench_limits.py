@@ -54,14 +54,14 @@ def measure(shape, law) -> dict:
         return voronoi_field(shape, law, batch, np.geomspace(1, contrast, 5))
 
     cell = nh.CellProblem(nh.Grid(shape), law, nh.Periodic(), tolerance=1e-4)
-    problem, coefficients, _ = discretize(cell, chunk(10.0, 1))
-    batch, space = problem.chunk, problem.space
-    problem, coefficients, _ = discretize(cell, chunk(1000.0, batch))
+    space, coefficients, _ = discretize(cell, chunk(10.0, 1))
+    batch = space.chunk
+    space, coefficients, _ = discretize(cell, chunk(1000.0, batch))
     prepared = space.prepare(coefficients.values)
     components = law.num_components(len(shape))
-    unknown = jnp.asarray(rng.normal(size=(batch, space.num_loads, components, *shape)), jnp.float32)
+    unknown = jnp.asarray(rng.normal(size=(batch, len(space.loads), components, *shape)), jnp.float32)
     unknown = unknown - unknown.mean(axis=tuple(range(3, unknown.ndim)), keepdims=True)
-    inverse = space.inverse.preconditioner(coefficients.ratio)
+    inverse = space.reference.preconditioner(coefficients.ratio)
     step = 1e-3 / float(jnp.max(jnp.abs(space.apply(prepared, unknown))))
     apply = per_call(lambda x: x - step * space.apply(prepared, x), unknown)
     invert = per_call(lambda x: inverse(x), unknown)

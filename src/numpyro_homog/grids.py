@@ -72,7 +72,7 @@ class Grid(eqx.Module):
         """Coordinates of the voxel centres, shape (*shape, d), in the unit of `lengths`."""
         dtype = jnp.result_type(float) if dtype is None else dtype
         axes = [
-            (jnp.arange(n, dtype=dtype) + jnp.asarray(0.5, dtype)) * jnp.asarray(h, dtype)
+            jnp.asarray((np.arange(n) + 0.5).astype(dtype) * np.asarray(h, dtype))
             for n, h in zip(self.shape, self.spacing, strict=True)
         ]
         return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -90,15 +90,7 @@ def _advice(shape, others):
 
 
 def block_means(fractions, factors: tuple[int, ...]):
-    """Means over blocks of voxels, of a NumPy or JAX array; `factors` divide the grid.
-
-    Args:
-        fractions: shape (*batch, *grid, J).
-        factors: voxels per block along each grid axis.
-
-    Returns:
-        Array of shape (*batch, *grid / factors, J).
-    """
+    """Means over blocks of voxels, of fractions (*batch, *grid, J) in NumPy or JAX; `factors` divide the grid axes."""
     first = fractions.ndim - 1 - len(factors)
     split = [size for n, f in zip(fractions.shape[first:-1], factors, strict=True) for size in (n // f, f)]
     blocks = fractions.reshape(*fractions.shape[:first], *split, fractions.shape[-1])

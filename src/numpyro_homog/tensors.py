@@ -23,8 +23,7 @@ def unique_components(
     Raises:
         ValueError: if the last two axes are not equal, as of rows of components.
     """
-    rows, columns = _component_indices(_size(tensors))
-    return tensors[..., rows, columns]
+    return tensors[(..., *_component_indices(_size(tensors)))]
 
 
 def from_unique_components(components: Float[Array, "*batch components"]) -> Float[Array, "*batch d d"]:
@@ -90,6 +89,4 @@ def _size(tensors):
 
 
 def _component_indices(d):
-    rows, columns = np.triu_indices(d, 1)
-    diagonal = np.arange(d)
-    return np.concatenate([diagonal, rows]), np.concatenate([diagonal, columns])
+    return np.concatenate([np.diag_indices(d), np.triu_indices(d, 1)], axis=1)

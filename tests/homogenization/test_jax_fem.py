@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from random_cells import make_cell, random_spd, smooth_field
 
+from numpyro_homog.homogenization._cell import discretize
 from numpyro_homog.homogenization._jax_fem import _integrated, _quiet_jax_fem, voxel_element
-from numpyro_homog.homogenization._operator import pad_coefficients, voxel_operator
 
 SHAPE, LENGTHS = (4, 3), (1.0, 2.0)
 each_kind = pytest.mark.parametrize("kind", ["isotropic", "tensors"])
@@ -22,18 +22,17 @@ def a_field(kind):
     return smooth_field(0, SHAPE) if kind == "isotropic" else random_spd(0, SHAPE)
 
 
-def our_operator(field):
-    """The operator and its padded coefficients for a batch of one."""
-    cell = make_cell(SHAPE, LENGTHS)
-    coefficients = cell.law.coefficients(field, cell.grid)
-    return voxel_operator(cell.grid, cell.law, coefficients.bases), pad_coefficients(coefficients.values[None])
+def our_space(field):
+    """The finite-element space and its prepared coefficients for a batch of one."""
+    space, coefficients, _ = discretize(make_cell(SHAPE, LENGTHS), field)
+    return space, space.prepare(coefficients.values)
 
 
-def dense(operator, halo):
+def dense(space, prepared):
     """The matrix of the operator, column by column."""
     size = int(np.prod(SHAPE))
     unit = jnp.eye(size).reshape(1, size, 1, *SHAPE)  # the columns travel as load cases
-    return np.asarray(operator.apply(halo, unit)).reshape(size, size).T
+    return np.asarray(space.apply(prepared, unit)).reshape(size, size).T
 
 
 def jax_fem_matrix(field):
@@ -72,12 +71,12 @@ def jax_fem_matrix(field):
 def test_the_operator_is_the_jacobian_of_a_jax_fem_problem(kind, eps):
     field = a_field(kind)
     matrix, fold, points = jax_fem_matrix(field)
-    operator, halo = our_operator(field)
+    space, prepared = our_space(field)
     expected = fold.T @ matrix @ fold
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(dense(operator, halo), expected, rtol=0, atol=20 * eps * scale)
+    np.testing.assert_allclose(dense(space, prepared), expected, rtol=0, atol=20 * eps * scale)
     # The load is minus the force of the unit strains u = x_m on the unfolded mesh.
-    load = np.asarray(operator.load(halo, SHAPE)).reshape(2, -1)
+    load = np.asarray(space.load(prepared)).reshape(2, -1)
     np.testing.assert_allclose(load.T, -fold.T @ matrix @ points, rtol=0, atol=20 * eps * scale * max(LENGTHS))
     assert np.abs(load).max() > 0.1
 
@@ -99,8 +98,8 @@ def test_the_jax_fem_cell_solved_densely_has_the_same_tensor(kind, eps):
 @pytest.mark.x32
 @each_kind
 def test_the_operator_is_symmetric_and_blind_to_constants(kind, eps):
-    operator, halo = our_operator(a_field(kind))
-    matrix = dense(operator, halo)
+    space, prepared = our_space(a_field(kind))
+    matrix = dense(space, prepared)
     scale = np.abs(matrix).max()
     np.testing.assert_allclose(matrix, matrix.T, rtol=0, atol=10 * eps * scale)
     assert np.abs(matrix.sum(1)).max() < 50 * eps * scale

@@ -1,6 +1,5 @@
 """The cycle of grids: symmetric and positive, the same tensors, few iterations whatever the contrast."""
 
-import dataclasses
 import functools
 import itertools
 
@@ -12,11 +11,9 @@ from random_cells import random_spd, voronoi_field
 
 import numpyro_homog as nh
 from numpyro_homog._platform import num_workers
-from numpyro_homog.homogenization._complementary import complementary_values
+from numpyro_homog.homogenization._cell import discretize
 from numpyro_homog.homogenization._conjugate_gradients import ReferenceBound
-from numpyro_homog.homogenization._multigrid import coarser_shapes, grid_cycle
-from numpyro_homog.homogenization._operator import pad_coefficients
-from numpyro_homog.homogenization._space import discrete_space
+from numpyro_homog.homogenization._tensor_fields import complementary_values
 
 LAWS = {"conduction": nh.Conductivity(), "elasticity": nh.LinearElasticity()}
 each_law = pytest.mark.parametrize("law", ["conduction", pytest.param("elasticity", marks=pytest.mark.slow)])
@@ -37,15 +34,21 @@ def random_field(law, shape, contrast, batch=(2,)):
 
 def inverse_matrix(law, grid, field):
     """The preconditioner as a matrix, and the stiffness."""
-    coefficients = law.coefficients(field, grid)
-    cycle = grid_cycle(grid, law, nh.Periodic(), coefficients.bases)
-    num_components = law.num_components(grid.ndim)
-    size = num_components * grid.num_voxels
-    unit = jnp.eye(size).reshape(1, size, num_components, *grid.shape)
+    cell = nh.CellProblem(grid, law, nh.Periodic(), preconditioner=nh.Multigrid())
+    space, coefficients, _ = discretize(cell, field)
+    size = space.num_components * grid.num_voxels
+    unit = jnp.eye(size).reshape(1, size, space.num_components, *grid.shape)
     unit = unit - unit.mean(axis=tuple(range(3, unit.ndim)), keepdims=True)
-    stiffness = cycle.operators[0].apply(pad_coefficients(coefficients.values), unit)
-    inverse = cycle.preconditioner(coefficients.values)(unit)
+    stiffness = space.apply(space.prepare(coefficients.values), unit)
+    inverse = space.cycle(coefficients.values)(unit)
     return np.asarray(inverse).reshape(size, size), np.asarray(stiffness).reshape(size, size)
+
+
+def shapes_of_cycle(shape):
+    """Voxels of the grids of the cycle, finest first."""
+    grid, law = nh.Grid(shape), nh.Conductivity()
+    cycle = nh.Multigrid().cycle(grid, law, nh.Periodic(), law.coefficients(jnp.ones(shape), grid).bases)
+    return [space.geometry.shape for space in cycle.spaces]
 
 
 @pytest.mark.x64_only
@@ -65,7 +68,7 @@ def test_the_cycle_is_symmetric_and_between_zero_and_twice_the_inverse(kind):
         "mandel": lambda: nh.isotropic_stiffness(scalars, scalars[:, ::-1], ndim=2),
     }[kind]()
     inverse, stiffness = inverse_matrix(law, grid, field)
-    assert len(coarser_shapes(grid, law)) > 1
+    assert len(shapes_of_cycle(grid.shape)) > 1
     np.testing.assert_allclose(inverse, inverse.T, atol=1e-9 * np.abs(inverse).max())
     values = np.linalg.eigvals(inverse @ stiffness)
     num_null = law.num_components(2)
@@ -100,13 +103,12 @@ def test_complementary_energy_lies_between_the_error_and_the_bound_by_the_least_
         ),
     }[kind]()
     grid = nh.Grid(shape)
-    coefficients = law.coefficients(field, grid)
-    space = discrete_space(grid, law, nh.Periodic(), coefficients.bases)
+    space, coefficients, _ = discretize(nh.CellProblem(grid, law, nh.Periodic()), field)
     mode = law.reference_mode(grid.ndim)
-    opposite = complementary_values(coefficients, coefficients.values, mode)
+    opposite = complementary_values(space.bases, coefficients.values, coefficients.ratio, mode)
     residual = jax.random.normal(jax.random.key(0), (1, 6, law.num_components(grid.ndim), *shape))
     residual = residual - residual.mean(axis=tuple(range(3, residual.ndim)), keepdims=True)
-    reference = ReferenceBound(space.inverse.preconditioner(coefficients.ratio), float(coefficients.least[0]))
+    reference = ReferenceBound(space.reference.preconditioner(coefficients.ratio), float(coefficients.least[0]))
     bound = reference._replace(complementary=functools.partial(space.apply, space.prepare(opposite))).bound(residual)
 
     size = residual[0, 0].size
@@ -118,14 +120,13 @@ def test_complementary_energy_lies_between_the_error_and_the_bound_by_the_least_
     assert (bound[0] < 0.5 * reference.bound(residual)[0]).all()
 
     if len(shape) > 1:  # A bar has one modulus, however it is made of two.
-        again = complementary_values(coefficients, opposite, mode)
+        again = complementary_values(space.bases, opposite, coefficients.ratio, mode)
         np.testing.assert_allclose(again, coefficients.values, rtol=1e-9, atol=1e-12)
 
 
 def test_a_law_of_unknown_form_has_no_complementary_energy():
-    coefficients = nh.Conductivity().coefficients(jnp.ones((1, 4, 4)), nh.Grid((4, 4)))
-    odd = dataclasses.replace(coefficients, bases=(((1.0, 0.0), (0.0, 2.0)),))
-    assert complementary_values(odd, odd.values, np.zeros((2, 2))) is None
+    odd = (((1.0, 0.0), (0.0, 2.0)),)
+    assert complementary_values(odd, jnp.ones((1, 1, 4, 4)), jnp.zeros(1), np.zeros((2, 2))) is None
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ HALVED = {
 
 @pytest.mark.parametrize("shape", HALVED)
 def test_grids_are_halved_along_their_long_axes(shape):
-    shapes = coarser_shapes(nh.Grid(shape), nh.Conductivity())
+    shapes = shapes_of_cycle(shape)
     assert shapes[0] == shape
     assert shapes[-1] == HALVED[shape]
     for fine, coarse in itertools.pairwise(shapes):

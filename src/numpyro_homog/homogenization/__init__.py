@@ -19,8 +19,6 @@ from ._effective import AbstractCell as AbstractCell
 from ._effective import effective_tensor as effective_tensor
 from ._elastic_mixture import ElasticMixture as ElasticMixture
 from ._elasticity import LinearElasticity as LinearElasticity
-from ._fields import LocalFields as LocalFields
-from ._fields import local_fields as local_fields
 from ._law import AbstractLaw as AbstractLaw
 from ._law import Coefficients as Coefficients
 from ._law import Conductivity as Conductivity
@@ -43,6 +41,8 @@ from ._primal_dual import EffectiveBounds as EffectiveBounds
 from ._primal_dual import Primal as Primal
 from ._primal_dual import PrimalDual as PrimalDual
 from ._solution import CellSolution as CellSolution
+from ._solution import LocalFields as LocalFields
+from ._solution import local_fields as local_fields
 from ._solution import solve_cell as solve_cell
 from ._tensor_map import TensorMapLaw as TensorMapLaw
 from ._thermal_expansion import ThermalExpansion as ThermalExpansion

@@ -77,9 +77,6 @@ class CheckerboardCell(AbstractCell):
 
 def _reject(effective, bad, throw):
     if throw:
-        return eqx.error_if(
-            effective,
-            bad,
-            f"A coefficient is zero, negative or not finite; closed-form cells need positive coefficients. {VOIDS}",
-        )
+        message = "A coefficient is zero, negative or not finite; closed-form cells need positive coefficients."
+        return eqx.error_if(effective, bad, f"{message} {VOIDS}")
     return jnp.where(bad[..., None, None], jnp.nan, effective)

@@ -10,15 +10,10 @@ from jaxtyping import Array, PyTree
 
 
 def map_in_chunks(fn: Callable, arrays: PyTree, cost: Array, chunk: int) -> PyTree:
-    """`fn(arrays)` over the leading axis, `chunk` members at a time, members of like `cost` together.
+    """`fn(arrays)` over the leading axis, `chunk` members at a time, members of like `cost` (batch,) together.
 
-    Under `jax.vmap` the new axis joins the leading one, so the chunks keep their size.
-
-    Args:
-        fn: maps arrays of shapes (chunk, ...) to arrays of shapes (chunk, ...), each member on its own.
-        arrays: arrays of shapes (batch, ...).
-        cost: what members are sorted by, shape (batch,).
-        chunk: members per call.
+    `fn` maps arrays (chunk, ...) to arrays (chunk, ...), each member on its own. Under `jax.vmap` the new axis joins
+    the leading one, so the chunks keep their size.
     """
 
     @custom_vmap

@@ -1,19 +1,15 @@
 """Boundary conditions of a cell problem: which correctors are admitted."""
 
 import abc
-import functools
 
 import equinox as eqx
 import numpy as np
 
 from ..grids import Grid
 from ..meshes import Mesh
-from ._box_reference import BoxReference, box_reference
 from ._law import AbstractLaw
 from ._mesh_nodes import faces, periodic_numbers
-from ._operator import voxel_operator
-from ._preconditioner import FourierReference, reference_modes
-from ._tensor_fields import freeze
+from ._reference import AbstractReference, box_reference, fourier_reference
 
 
 class AbstractBoundary(eqx.Module):
@@ -37,20 +33,20 @@ class AbstractBoundary(eqx.Module):
         """Number of the unknown at each point of a mesh, shape (num_points,), or -1 where the corrector vanishes."""
 
     @abc.abstractmethod
-    def reference(self, grid: Grid, law: AbstractLaw) -> FourierReference | BoxReference:
+    def reference(self, grid: Grid, law: AbstractLaw) -> AbstractReference:
         """Inverse of the reference medium of `law` on the space."""
 
 
 class Periodic(AbstractBoundary):
     """Periodic corrector of zero mean: the cell is the unit of a lattice."""
 
-    def numbers(self, mesh: Mesh) -> np.ndarray:
+    def numbers(self, mesh):
         """Opposite faces share their nodes; raises ValueError if these do not match."""
         return periodic_numbers(mesh)
 
-    def reference(self, grid: Grid, law: AbstractLaw) -> FourierReference:
+    def reference(self, grid, law):
         """By Fourier transform."""
-        return _fourier(grid, law)
+        return fourier_reference(grid, law)
 
 
 class Affine(AbstractBoundary):
@@ -63,14 +59,14 @@ class Affine(AbstractBoundary):
         Huet, J. Mech. Phys. Solids 38 (1990); Hazanov and Huet, J. Mech. Phys. Solids 42 (1994).
     """
 
-    def numbers(self, mesh: Mesh) -> np.ndarray:
+    def numbers(self, mesh):
         """Nodes inside of the box."""
         inner = ~np.any(np.logical_or(*faces(mesh)), axis=1)
         return np.where(inner, np.cumsum(inner) - 1, -1)
 
-    def reference(self, grid: Grid, law: AbstractLaw) -> BoxReference:
+    def reference(self, grid, law):
         """By one-dimensional eigenvectors that vanish at the ends."""
-        return _box(grid, law, True)
+        return box_reference(grid, law, clamped=True)
 
 
 class UniformFlux(AbstractBoundary):
@@ -85,29 +81,12 @@ class UniformFlux(AbstractBoundary):
     """
 
     @property
-    def free(self) -> bool:
-        """Faces are free."""
+    def free(self):
         return True
 
-    def numbers(self, mesh: Mesh) -> np.ndarray:
-        """All nodes."""
+    def numbers(self, mesh):
         return np.arange(mesh.num_points)
 
-    def reference(self, grid: Grid, law: AbstractLaw) -> BoxReference:
+    def reference(self, grid, law):
         """By one-dimensional eigenvectors with free ends, on the fields of zero mean gradient."""
-        return _box(grid, law, False)
-
-
-@functools.lru_cache(maxsize=64)
-def _fourier(grid, law):
-    size = law.num_loads(grid.ndim)
-    identity = freeze(np.eye(size))
-    # Two loads share a transform, and its rounding error: not if they differ by orders of magnitude.
-    paired = size % 2 == 0 and max(grid.spacing) < 8 * min(grid.spacing)
-    return FourierReference(reference_modes(voxel_operator(grid, law, (identity,)), grid.shape), paired)
-
-
-@functools.lru_cache(maxsize=64)
-def _box(grid, law, clamped):
-    reference = box_reference(grid, clamped=clamped, symmetric=law.symmetric_gradient)
-    return reference._replace(least=reference.least * law.coercivity(grid.spacing))
+        return box_reference(grid, law, clamped=False)

@@ -18,12 +18,15 @@ from ._boundary import AbstractBoundary
 from ._conditioning import AbstractPreconditioner, ReferenceMedium
 from ._effective import AbstractCell
 from ._host import map_slices
-from ._law import AbstractLaw
+from ._law import AbstractLaw, Coefficients
 from ._mean_dilatation import largest_lame_ratio, warn_of_locking
+from ._mesh_nodes import checked_elements
+from ._mesh_space import MeshSpace
 from ._primal_dual import AbstractDiscretization, Primal
-from ._solve import Discretization, energy_tensor
-from ._space import check_mesh, work
+from ._solve import Diagnostics, energy_tensor
+from ._space import AbstractSpace
 from ._tensor_fields import Geometry
+from ._voxel_space import VoxelSpace
 
 
 class CellProblem(AbstractCell):
@@ -99,7 +102,8 @@ class CellProblem(AbstractCell):
         discretization.check(grid, law, boundary)
         preconditioner.check(grid, law, boundary)
         if isinstance(grid, Mesh):
-            check_mesh(grid, boundary)
+            checked_elements(grid)
+            boundary.numbers(grid)
         self.grid, self.law, self.boundary = grid, law, boundary
         self.discretization, self.preconditioner = discretization, preconditioner
         self.tolerance, self.max_iterations = float(tolerance), int(max_iterations)
@@ -118,84 +122,79 @@ def evaluate(cell: CellProblem, field: PyTree, *, throw: bool, progress: bool = 
         effective, result, _ = _compute_effective(cell, field)
     else:
         leaves, structure = jax.tree.flatten(field)
-        batch = _batch_axes(cell.law, cell.grid, structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
-        smallest = 2 * voxels_per_chunk() // work(cell.grid, cell.law)
+        batch, work = _measure(cell, structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
         effective, result, lame_ratio = map_slices(
-            _compute_effective, cell, field, batch, smallest=smallest, progress=progress
+            _compute_effective, cell, field, batch, smallest=2 * voxels_per_chunk() // work, progress=progress
         )
         warn_of_locking(cell.grid, lame_ratio, stacklevel=5)
     return raise_if_failed(effective, result) if throw else effective
 
 
 @functools.lru_cache(maxsize=256)
-def _batch_axes(law, grid, structure, signature):
-    """Batch axes of fields of one shape."""
+def _measure(cell, structure, signature):
+    """Batch axes of fields of one shape, and the work for a member in voxels."""
     arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
-    return jax.eval_shape(lambda field: law.coefficients(field, grid), arrays).batch
+    coefficients = jax.eval_shape(lambda field: cell.law.coefficients(field, cell.grid), arrays)
+    return coefficients.batch, space_of(cell, coefficients.bases).work
 
 
 @jax.jit
 def _compute_effective(cell, field):
-    problem, coefficients, batch = discretize(cell, field)
+    space, coefficients, batch = discretize(cell, field)
     parts = cell.discretization.problems(coefficients)
     # One batch of all problems: a member and its dual have the same contrast, and come to lie in the same chunks.
     joined = parts[0] if len(parts) == 1 else jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
-    energies, diagnostics = energy_tensor(problem, joined)
+    energies, diagnostics = energy_tensor(space, (cell.tolerance, cell.max_iterations), joined)
     diagnostics = jax.tree.map(lambda x: jnp.concatenate(jnp.split(x, len(parts)), axis=-1), diagnostics)
-    result = result_of(problem, coefficients, diagnostics)
+    result = result_of(cell, coefficients, diagnostics)
     # A member that failed must not enter a formula whose derivative there is infinite, even if nobody asks for it.
     identity = jnp.eye(energies.shape[-1], dtype=energies.dtype)[None]
-    energies = [replace_failed(part, result, identity) for part in jnp.split(energies, len(parts))]
-    effective = jax.tree.map(lambda x: replace_failed(x, result, jnp.nan), cell.discretization.combine(energies))
-    outputs = (effective, result, largest_lame_ratio(cell.grid, problem.law, coefficients))
+    least = [replace_failed(part, result, identity) for part in jnp.split(energies, len(parts))]
+    effective = jax.tree.map(lambda x: replace_failed(x, result, jnp.nan), cell.discretization.combine(least))
+    outputs = (effective, result, largest_lame_ratio(cell.grid, space.law, coefficients))
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
 
 
-def discretize(cell, field):
-    """The problem, its coefficients with the batch axes joined to one, and the batch axes."""
+def discretize(
+    cell: CellProblem, field: PyTree, loads: tuple[int, ...] | None = None
+) -> tuple[AbstractSpace, Coefficients, tuple[int, ...]]:
+    """The space of a cell, coefficients with the batch axes joined to one, and the batch axes."""
     coefficients = cell.law.coefficients(field, cell.grid)
-    batch, values = coefficients.batch, coefficients.values
-    coefficients = eqx.tree_at(
-        lambda c: (c.values, c.least, c.greatest, c.ratio, c.valid),
-        coefficients,
-        (
-            values.reshape(math.prod(batch), *values.shape[len(batch) :]),
-            coefficients.least.reshape(-1),
-            coefficients.greatest.reshape(-1),
-            coefficients.ratio.reshape(-1),
-            coefficients.valid.reshape(-1),
-        ),
-    )
-    problem = Discretization(
-        cell.grid,
-        cell.discretization.law_of_elements(cell.law),
-        cell.boundary,
-        cell.preconditioner,
-        coefficients.bases,
-        cell.tolerance,
-        cell.max_iterations,
-    )
-    return problem, coefficients, batch
+    batch = coefficients.batch
+    space = space_of(cell, coefficients.bases, loads)
+    return space, jax.tree.map(lambda x: x.reshape(math.prod(batch), *x.shape[len(batch) :]), coefficients), batch
 
 
-def result_of(problem, coefficients, diagnostics):
+@functools.lru_cache(maxsize=64)
+def space_of(cell: CellProblem, bases: tuple, loads: tuple[int, ...] | None = None) -> AbstractSpace:
+    """The space of the correctors of a cell for tensors `bases`, and its preconditioner, for all loads or some."""
+    law, preconditioner = cell.discretization.law_of_elements(cell.law), cell.preconditioner
+    loads = tuple(range(law.num_loads(cell.grid.ndim))) if loads is None else loads
+    cycle = preconditioner.cycle(cell.grid, law, cell.boundary, bases)
+    options = {"cycle": cycle and cycle.preconditioner, "switch": preconditioner.switch(law, cell.grid.ndim)}
+    if isinstance(cell.grid, Mesh):
+        return MeshSpace(cell.grid, law, cell.boundary, bases, loads, **options)
+    return VoxelSpace(cell.grid, law, cell.boundary, bases, loads, **options)
+
+
+def result_of(cell: CellProblem, coefficients: Coefficients, diagnostics: Diagnostics) -> RESULTS:
     """`RESULTS` of each member, shape (batch,)."""
 
     def choose(valid, converged):
         trouble = RESULTS.where(valid, RESULTS.not_converged, RESULTS.bad_coefficient)  # type: ignore[arg-type]
         return RESULTS.where(valid & converged, RESULTS.successful, trouble)  # type: ignore[arg-type]
 
-    certified = (diagnostics.error >= 0) & (diagnostics.error <= problem.tolerance)
+    certified = (diagnostics.error >= 0) & (diagnostics.error <= cell.tolerance)
     return jax.vmap(choose)(coefficients.valid, jnp.all(certified, axis=-1))
 
 
-def replace_failed(array, result, value):
+def replace_failed(array: Array, result: RESULTS, value: Array | float) -> Array:
     """`value` in place of the members that failed."""
     failed = jnp.expand_dims(result != RESULTS.successful, tuple(range(1, array.ndim)))
     return jnp.where(failed, value, array)
 
 
-def raise_if_failed(effective, result):
+def raise_if_failed(effective: PyTree, result: RESULTS) -> PyTree:
     """Raise with the failed members when the values are known, and by a run-time check when they are traced."""
     failed = result != RESULTS.successful
     if isinstance(failed, jax.core.Tracer):

@@ -49,15 +49,7 @@ def voigt_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLi
 def reuss_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Harmonic mean (sum_j fractions_j properties_j^-1)^-1: lower bound for any geometry.
 
-    Args:
-        fractions: volume fractions of the phases, shape (*batch, J), >= 0, with sum one.
-        properties: scalars or tensors, as in `voigt_bound`.
-
-    Returns:
-        Bound in the unit of `properties`, as in `voigt_bound`.
-
-    Raises:
-        ValueError: as `voigt_bound`.
+    Arguments, result and what is refused are those of `voigt_bound`.
 
     References:
         Wiener 1912; Reuss 1929; Hill, Proc. Phys. Soc. A 65 (1952) 349.
@@ -124,9 +116,9 @@ def self_consistent(
 
     Args:
         fractions: volume fractions of the phases, shape (*batch, J), >= 0, with sum one.
-        properties: conductivities, `Lame` moduli or the pair (bulk, shear), as in `hashin_shtrikman_bounds`.
+        properties: as in `hashin_shtrikman_bounds`, and so is `plane`.
         ndim: number of space dimensions, 2 (discs; fibres in plane strain) or 3 (spheres).
-        plane: plane state, as in `hashin_shtrikman_bounds`.
+        plane: plane state.
 
     Returns:
         Estimate in the unit of `properties`: shape (*batch,), or a pair (bulk, shear) of such arrays.

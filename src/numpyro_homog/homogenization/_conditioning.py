@@ -42,11 +42,9 @@ class ReferenceMedium(AbstractPreconditioner):
         """It exists for all cells."""
 
     def cycle(self, grid, law, boundary, bases):
-        """None."""
         return None
 
     def switch(self, law, ndim):
-        """Never reached."""
         return math.inf
 
 
@@ -87,13 +85,10 @@ class Multigrid(AbstractPreconditioner):
         coarser_shapes(grid, law)
 
     def cycle(self, grid, law, boundary, bases):
-        """The cycle on the grid."""
         return grid_cycle(grid, law, boundary, bases)
 
     def switch(self, law, ndim):
         """`contrast`, or where the two take as long."""
         if self.contrast is not None:
             return self.contrast
-        if law.num_components(ndim) == 1:
-            return 12.0
-        return 30.0 if ndim < 3 else 50.0
+        return 12.0 if law.num_components(ndim) == 1 else 30.0 if ndim < 3 else 50.0

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 # How far below what is allowed a member of a batch waits for the others, and by how much a bound is expected to exceed
 # the estimate of the preconditioner before it is known.
@@ -14,10 +14,10 @@ _EXCESS = 10.0
 
 
 class Iterations(NamedTuple):
-    """Outcome of `conjugate_gradients`; every entry but `solution` has shape (batch, loads).
+    """Where an iteration stands.
 
     Attributes:
-        solution: shape (batch, loads, components, *grid).
+        solution: shape (batch, loads, components, *nodes).
         remainder: the residual, as the recurrence has it; shape of the solution.
         energy: b' A^-1 b as far as it has been found (a lower bound that grows with the iterations).
         bound: upper bound of the squared energy norm of the error of the solution.
@@ -25,8 +25,8 @@ class Iterations(NamedTuple):
         num_iterations: number of iterations.
     """
 
-    solution: Float[Array, "..."]
-    remainder: Float[Array, "..."]
+    solution: Float[Array, "batch loads k *nodes"]
+    remainder: Float[Array, "batch loads k *nodes"]
     energy: Float[Array, "batch loads"]
     bound: Float[Array, "batch loads"]
     residual: Float[Array, "batch loads"]
@@ -36,11 +36,9 @@ class Iterations(NamedTuple):
 class GaussRadau(NamedTuple):
     """Bound from the coefficients of the iteration, for a preconditioner with a spectrum of known lower end.
 
-    With `least` <= the eigenvalues of the preconditioned operator, the squared energy norm of the error is at most
-    factor * r' M r, where the factor follows the Gauss-Radau recurrence from 1 / least.
-
-    Attributes:
-        least: lower bound of the spectrum on the complement of the null space, > 0.
+    With 0 < `least` <= the eigenvalues of the preconditioned operator on the complement of the null space, the squared
+    energy norm of the error is at most factor * r' M r, where the factor follows the Gauss-Radau recurrence from
+    1 / least.
 
     References:
         Golub and Meurant, Matrices, Moments and Quadrature with Applications (2010), chapter 12; Meurant and Tichy,
@@ -53,9 +51,7 @@ class GaussRadau(NamedTuple):
         """Bound at zero, and what `follow` wants to remember."""
         return rz / self.least, jnp.full_like(rz, 1 / self.least)
 
-    def follow(
-        self, residual: Array, rz: Array, alpha: Array, beta: Array, allowed: Array, bound: Array, factor: Array
-    ):
+    def follow(self, residual, rz, alpha, beta, allowed, bound, factor) -> tuple[Array, Array]:
         """Bound after an iteration with these coefficients, and what to remember."""
         excess = factor - alpha
         tighter = excess / (self.least * excess + beta)
@@ -70,16 +66,11 @@ class ReferenceBound(NamedTuple):
     With u = R^-1 r the squared energy norm of the error is at most r' u / least, and at most the complementary energy
     u' D u where D is known. It is evaluated only when the preconditioner says that it may suffice: r' M r estimates the
     same quantity, and by how much the bound is larger is remembered.
-
-    Attributes:
-        inverse: R^-1, a function of residuals.
-        least: lower bound of the operator relative to R, > 0.
-        complementary: D, see `complementary_values`; None if it is not known.
     """
 
-    inverse: Callable
-    least: float
-    complementary: Callable | None = None
+    inverse: Callable  # R^-1, a function of residuals
+    least: float  # lower bound of the operator relative to R, > 0
+    complementary: Callable | None = None  # D, see `complementary_values`, where it is known
 
     def start(self, load: Array, rz: Array, allowed: Array) -> tuple[Array, Array]:
         """Bound at zero, and what `follow` wants to remember."""
@@ -87,9 +78,7 @@ class ReferenceBound(NamedTuple):
         bound, _ = self.follow(load, rz, rz, rz, allowed, rz, jnp.full_like(rz, 0.5))
         return bound, jnp.full_like(rz, _EXCESS)
 
-    def follow(
-        self, residual: Array, rz: Array, alpha: Array, beta: Array, allowed: Array, bound: Array, excess: Array
-    ):
+    def follow(self, residual, rz, alpha, beta, allowed, bound, excess) -> tuple[Array, Array]:
         """Bound after an iteration, and what to remember.
 
         It is dear, and made of all members at once: those that may have finished wait for the others, which costs
@@ -127,11 +116,11 @@ def conjugate_gradients(
     matvec: Callable,
     precondition: Callable,
     certificate: GaussRadau | ReferenceBound,
-    load: Float[Array, "..."],
-    active: Array,
+    load: Float[Array, "batch loads k *nodes"],
+    active: Bool[Array, "batch loads"],
+    energy: Float[Array, "batch loads"],
     allowance: Callable,
     max_iterations: int,
-    energy: Float[Array, "batch loads"] | None = None,
 ) -> Iterations:
     """Solve A x = load for each member and load case, until the energy error is certified.
 
@@ -139,14 +128,14 @@ def conjugate_gradients(
     cannot disturb one another.
 
     Args:
-        matvec: A, on arrays of the shape of `load`.
+        matvec: A.
         precondition: M, an approximate inverse of A on the complement of its null space, zero on the null space.
         certificate: upper bound of the squared energy norm of the error.
-        load: right-hand sides, shape (batch, loads, components, *grid), orthogonal to the null space of A.
-        active: what is to be solved, shape (batch, loads); the others come back as zero.
+        load: right-hand sides, orthogonal to the null space of A.
+        active: what is to be solved; the others come back as zero.
+        energy: what an earlier run has found, if `load` is what it left over.
         allowance: function of the energy found so far that returns the admissible `bound`.
         max_iterations: number of iterations after which the unfinished are given up.
-        energy: energy found before, if `load` is what an earlier run left over.
     """
     axes = tuple(range(2, load.ndim))
     widen = lambda scalars: lax.expand_dims(scalars, axes)  # noqa: E731
@@ -180,7 +169,6 @@ def conjugate_gradients(
 
     z = precondition(load)
     initial = rz = _product(load, z)
-    energy = jnp.zeros_like(rz) if energy is None else energy
     bound, memory = certificate.start(load, rz, jnp.where(active, allowance(energy), -jnp.inf))
     running = unfinished(bound, energy, active)
     count = jnp.zeros(rz.shape, jnp.int32)
@@ -190,20 +178,15 @@ def conjugate_gradients(
     return Iterations(x, r, energy, bound, residual, count)
 
 
-def nothing_found(load: Float[Array, "..."]) -> Iterations:
-    """Where an iteration stands that has not begun: at zero, with the load left over."""
-    zero = jnp.zeros(load.shape[:2], load.dtype)
-    return Iterations(jnp.zeros_like(load), load, zero, zero, zero, jnp.zeros(zero.shape, jnp.int32))
-
-
-def found_before(
-    solution: Float[Array, "..."], remainder: Float[Array, "..."], load: Float[Array, "..."]
-) -> Iterations:
-    """Where an iteration stands at a known solution with its residual; at zero where that is closer to the solution."""
+def found_before(load: Array, solution: Array | None = None, remainder: Array | None = None) -> Iterations:
+    """Where an iteration begins: at a known solution with its residual, or at zero if that is closer to the truth."""
     axes = tuple(range(2, load.ndim))
+    zero = jnp.zeros(load.shape[:2], load.dtype)
+    found = Iterations(jnp.zeros_like(load), load, zero, zero, zero, jnp.zeros(zero.shape, jnp.int32))
+    if solution is None or remainder is None:
+        return found
     energy = jnp.sum(solution * (load + remainder), axis=axes)
     closer = lax.expand_dims(energy > 0, axes)
-    found = nothing_found(load)
     return found._replace(
         solution=jnp.where(closer, solution, 0),
         remainder=jnp.where(closer, remainder, load),
@@ -216,26 +199,17 @@ def certified_solution(
     residual: Callable,
     reference: ReferenceBound,
     found: Iterations,
-    active: Array,
-    doubtful: Array,
+    active: Bool[Array, "batch loads"],
+    doubtful: Bool[Array, "batch loads"],
     allowance: Callable,
     *,
     max_rounds: int = 4,
 ) -> Iterations:
-    """Solve, certify what is doubtful by its true residual, and solve again from there while that fails.
+    """Solve from `found`, certify what is doubtful by its true residual, and solve again from there while that fails.
 
     In finite precision the residual of the recurrence drifts from the true one. With the drift d, the energy norm of
-    the error is at most that of the recurrence plus the bound for d, by the triangle inequality.
-
-    Args:
-        solve: function (load, active, energy) -> Iterations, as `conjugate_gradients` makes them.
-        residual: true residual of a solution.
-        reference: bound of the energy norm of what has a given residual.
-        found: where to begin.
-        active: what is to be solved, shape (batch, loads).
-        doubtful: what is to be certified by its true residual, shape (batch, loads).
-        allowance: as in `conjugate_gradients`.
-        max_rounds: how often to solve at most.
+    the error is at most that of the recurrence plus the bound for d (by `reference`), by the triangle inequality.
+    `solve` is a function (load, active, energy) -> Iterations, as `conjugate_gradients` makes them.
     """
     axes = tuple(range(2, found.solution.ndim))
 

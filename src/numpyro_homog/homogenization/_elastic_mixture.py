@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..meshes import Mesh
 from ._moduli import Lame, Plane, isotropic_stiffness
-from ._tensor_fields import Geometry
+from ._tensor_fields import HINT_OF_MIX, Geometry
 
 
 class ElasticMixture(eqx.Module):
@@ -32,11 +32,7 @@ class ElasticMixture(eqx.Module):
     spacing: tuple[float, ...] = eqx.field(static=True)
 
     def stiffness(self, plane: Plane = "strain") -> Float[Array, "..."]:
-        """Stiffness of each voxel in Mandel notation, shape (*batch, *grid, m, m).
-
-        Args:
-            plane: in 2D, "strain" or "stress".
-        """
+        """Stiffness of each voxel in Mandel notation, shape (*batch, *grid, m, m); in 2D of a plane state."""
         mixed = self.mixed(plane)
         return isotropic_stiffness(*mixed, len(self.spacing)) if isinstance(mixed, tuple) else mixed
 
@@ -46,12 +42,7 @@ class ElasticMixture(eqx.Module):
         return self.rule.mix_elastic(fractions, lame, shear, self.spacing)
 
     def thermal_stress(self, expansion: Array, plane: Plane) -> Float[Array, "..."]:
-        """C alpha of each voxel, Mandel, shape (*batch, *grid, m).
-
-        Args:
-            expansion: coefficient of linear expansion of each phase, shape (*batch, J).
-            plane: in 2D, "strain" or "stress".
-        """
+        """C alpha of each voxel, Mandel, (*batch, *grid, m), for linear expansions of the phases, shape (*batch, J)."""
         shape = self.moduli.lame_lambda.shape
         if expansion.shape[-1:] != shape[-1:] or jnp.broadcast_shapes(expansion.shape, shape) != shape:
             raise ValueError(
@@ -80,8 +71,7 @@ class ElasticMixture(eqx.Module):
                 f"field mixes phases on voxels of edges in the ratio {self.spacing}, but those of cell.grid are"
                 f" {grid.spacing}, and interfaces lie otherwise: pass mix(..., grid=cell.grid)."
             )
-        hint = " In three dimensions `mix` needs its `grid=`." if grid.ndim == 3 > d else ""
         raise ValueError(
             f"field mixes phases of shape {self.phases.shape} on {d} grid axes, but cell.grid is {grid.shape}: pass"
-            f" fractions on cell.grid, and mix(..., grid=cell.grid).{hint}"
+            f" fractions on cell.grid, and mix(..., grid=cell.grid).{HINT_OF_MIX * (grid.ndim == 3 > d)}"
         )

@@ -1,7 +1,5 @@
 """Linear elasticity in Mandel notation."""
 
-import math
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,8 @@ from jaxtyping import PyTree
 
 from ..tensors import mandel_factors
 from ._elastic_mixture import ElasticMixture
-from ._law import AbstractLaw, Coefficients, tensor_coefficients
-from ._moduli import MANDEL_PAIRS, Lame, Plane, volumetric
+from ._law import AbstractLaw, Coefficients, affine_unknowns, strains_of_gradients, tensor_coefficients
+from ._moduli import MANDEL_PAIRS, Lame, Plane, like, mandel_basis, volumetric
 from ._tensor_fields import Geometry, as_real_array, field_axes, freeze, hint_of_mix, is_tensor_field
 
 
@@ -53,43 +51,26 @@ class LinearElasticity(AbstractLaw):
         if self.plane not in ("strain", "stress"):
             raise ValueError(f"LinearElasticity(plane=...) must be 'strain' or 'stress'; got {self.plane!r}.")
 
-    def num_components(self, ndim: int) -> int:
-        """One displacement along each axis."""
+    def num_components(self, ndim):
         return ndim
 
-    def num_loads(self, ndim: int) -> int:
-        """Three strains in 2D, six in 3D, one in 1D."""
-        return ndim * (ndim + 1) // 2
+    def num_loads(self, ndim):
+        return len(MANDEL_PAIRS[ndim])
 
-    def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
-        """Symmetric gradient in Mandel components."""
-        quads, nodes, ndim = gradients.shape
-        strain = np.zeros((quads, self.num_loads(ndim), nodes, ndim))
-        for m, (i, j) in enumerate(MANDEL_PAIRS[ndim]):
-            weight = 1.0 if i == j else math.sqrt(0.5)
-            strain[:, m, :, i] += weight * gradients[:, :, j]
-            if i != j:
-                strain[:, m, :, j] += weight * gradients[:, :, i]
-        return strain.reshape(quads, -1, nodes * ndim)
+    def strain_operator(self, gradients):
+        return strains_of_gradients(mandel_basis(gradients.shape[-1]), gradients)
 
-    def affine(self, points: np.ndarray) -> np.ndarray:
+    def affine(self, points):
         """Displacements of unit Mandel strains, without rotation."""
-        nodes, ndim = points.shape
-        displacement = np.zeros((self.num_loads(ndim), nodes, ndim))
-        for m, (i, j) in enumerate(MANDEL_PAIRS[ndim]):
-            weight = 1.0 if i == j else math.sqrt(0.5)
-            displacement[m, :, i] = weight * points[:, j]
-            displacement[m, :, j] = weight * points[:, i]
-        return displacement.reshape(-1, nodes * ndim)
+        return affine_unknowns(mandel_basis(points.shape[-1]), points)
 
-    def reference_mode(self, ndim: int) -> np.ndarray:
+    def reference_mode(self, ndim):
         """The volumetric direction: the reference medium has Poisson's ratio near that of the material."""
         trace = volumetric(ndim)
         return np.outer(trace, trace)
 
     @property
-    def symmetric_gradient(self) -> bool:
-        """Rotations cost no energy."""
+    def symmetric_gradient(self):
         return True
 
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
@@ -101,11 +82,10 @@ class LinearElasticity(AbstractLaw):
             field.check(grid)
             mixed = field.mixed(self.plane)
             found = self._isotropic(mixed, grid) if isinstance(mixed, tuple) else self._anisotropic(mixed, grid)
-            return self._of_materials(found, jnp.min(_bulk_in_space(*field.moduli), axis=-1))
+            return self._of_materials(found, field.moduli, -1)
         if isinstance(field, tuple | list):
             moduli = _checked_pair(field, grid)
-            found = self._isotropic(moduli.of_plane(self.plane), grid)
-            return self._of_materials(found, jnp.min(_bulk_in_space(*moduli), axis=field_axes(grid)))
+            return self._of_materials(self._isotropic(moduli.of_plane(self.plane), grid), moduli, field_axes(grid))
         field = as_real_array(field, "nh.Lame moduli, phases mixed by `mix`, or one array of Mandel matrices")
         if not is_tensor_field(field.shape, grid, size):
             raise ValueError(
@@ -116,10 +96,12 @@ class LinearElasticity(AbstractLaw):
         found = self._anisotropic(field, grid)
         return eqx.tree_at(lambda c: c.valid, found, found.valid & ~_is_isotropic_in_voigt(field, grid))
 
-    def _of_materials(self, found, bulk):
-        """Coefficients that are valid only if the materials are, with these bulk moduli in three dimensions."""
-        valid = found.valid & (bulk > 0) if self.plane == "stress" else found.valid
-        return eqx.tree_at(lambda c: c.valid, found, valid)
+    def _of_materials(self, found, moduli, axes):
+        """Coefficients that are valid only if the materials are, with a positive bulk modulus in three dimensions."""
+        if self.plane == "strain":
+            return found
+        bulk = jnp.min(lax.stop_gradient(3 * moduli.lame_lambda + 2 * moduli.shear_modulus), axis=axes)
+        return eqx.tree_at(lambda c: c.valid, found, found.valid & (bulk > 0))
 
     def _anisotropic(self, field, grid):
         return tensor_coefficients(field, grid, self.reference_mode(grid.ndim))
@@ -157,11 +139,6 @@ def _checked_pair(field, grid):
     return Lame(lame.astype(dtype), shear.astype(dtype))
 
 
-def _bulk_in_space(lame, shear):
-    """Bulk modulus of the material in three dimensions, times three."""
-    return lax.stop_gradient(3 * lame + 2 * shear)
-
-
 def _is_isotropic_in_voigt(field, grid):
     """Whether each member of a field of matrices is, everywhere, the isotropic stiffness of Voigt notation.
 
@@ -170,11 +147,10 @@ def _is_isotropic_in_voigt(field, grid):
     d, size = grid.ndim, field.shape[-1]
     field = lax.stop_gradient(field)
     if d == 1:
-        return jnp.zeros(field.shape[:-3], bool)
+        return np.False_
     first, second = field[..., :1, :1], field[..., :1, 1:2]
     trace, shears = volumetric(d), np.diag(1 / np.diagonal(mandel_factors(size)))
-    lead = (1,) * (field.ndim - 2)
-    outer, diagonal = (jnp.asarray(m.reshape(*lead, size, size), field.dtype) for m in (np.outer(trace, trace), shears))
+    outer, diagonal = like(np.outer(trace, trace), field), like(shears, field)
     misfit = jnp.abs(field - second * outer - (first - second) * diagonal)
     tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
     return jnp.all(misfit <= tolerance * first, axis=tuple(range(-len(grid.shape) - 2, 0)))

@@ -18,15 +18,9 @@ def map_slices(
 ) -> PyTree:
     """`fn(cell, arrays)` in slices of the batch axes, in parallel on the cores of a CPU.
 
-    All slices have one size (the last one overlaps its neighbour) and share one compiled program.
-
-    Args:
-        fn: jitted function of arrays (*batch, ...) that returns arrays (*batch, ...), each member on its own.
-        cell: hashable first argument of `fn`.
-        arrays: concrete arrays whose leading axes are `batch`.
-        batch: the batch axes.
-        smallest: slices shorter than this do not pay.
-        progress: show a progress bar.
+    All slices have one size (the last one overlaps its neighbour) and share one compiled program. `fn` is jitted, takes
+    concrete arrays (*batch, ...) and returns arrays (*batch, ...), each member on its own; slices below `smallest` do
+    not pay.
     """
     total = math.prod(batch)
     size = min(largest_slice(total), max(math.ceil(total / num_workers()), smallest, 1))
@@ -50,7 +44,7 @@ def map_slices(
         parts = list(_show(results, len(starts), size, total, progress))
     last = starts[-1] - size * (len(starts) - 1)
     parts[-1] = jax.tree.map(lambda a: a[-last:] if last else a, parts[-1])
-    return jax.tree.map(lambda *a: _join(a, batch), *parts)
+    return jax.tree.map(lambda *a: jnp.asarray(np.concatenate(a).reshape(*batch, *a[0].shape[1:])), *parts)
 
 
 @functools.lru_cache(maxsize=64)
@@ -59,11 +53,6 @@ def _compile(fn, cell, structure, signature):
     arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
     program = fn.lower(cell, arrays).compile()
     return program, num_workers(program)
-
-
-def _join(parts, batch):
-    joined = np.concatenate(parts)
-    return jnp.asarray(joined.reshape(*batch, *joined.shape[1:]))
 
 
 def _show(results, num_slices, size, total, progress):

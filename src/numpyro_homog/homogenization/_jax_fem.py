@@ -19,13 +19,7 @@ _VOXELS = {2: "QUAD4", 3: "HEX8"}
 
 
 class VoxelElement(NamedTuple):
-    """Shape-function gradients and quadrature of one voxel.
-
-    Attributes:
-        gradients: physical gradients at the quadrature points, shape (quads, nodes, ndim).
-        weights: quadrature weights times the Jacobian, shape (quads,); they sum to the volume of the voxel.
-        corners: integer coordinates (0 or 1) of the nodes, shape (nodes, ndim).
-    """
+    """Shape-function gradients and quadrature of one voxel; the weights sum to its volume."""
 
     gradients: np.ndarray
     weights: np.ndarray
@@ -49,11 +43,8 @@ def voxel_element(spacing: tuple[float, ...]) -> VoxelElement:
 class MeshElements(NamedTuple):
     """Shape-function gradients and quadrature of all elements of a mesh.
 
-    Attributes:
-        gradients: physical gradients at the quadrature points, shape (elements, quads, nodes, ndim).
-        weights: quadrature weights times the determinant of the Jacobian, shape (elements, quads); they sum to the
-            volume of an element, or minus it for the mirror image of the reference element.
-        facets: nodes of each facet (edge in 2D, face in 3D) of an element, shape (facets, nodes of a facet).
+    Weights times the determinant of the Jacobian sum to the volume of an element, or minus it for the mirror image of
+    the reference element.
     """
 
     gradients: np.ndarray

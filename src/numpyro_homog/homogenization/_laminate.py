@@ -1,32 +1,83 @@
-"""Stiffness of a laminate of isotropic layers, averaged over the directions of its normal."""
+"""Voxels that interfaces cut as laminates: directions of the interfaces, and stiffness averaged over these."""
 
 import itertools
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ._moduli import MANDEL_PAIRS
-from ._normals import contract
+from ._modes import add_halo, window
+from ._moduli import MANDEL_PAIRS, mandel_basis, volumetric
+from ._tensor_fields import join_components, symmetric_unit, weighted
+
+
+def normal_moments(
+    values: Float[Array, "..."], spacing: tuple[float, ...], order: int = 2
+) -> dict[tuple[int, ...], Float[Array, "..."]]:
+    """Moments of the interface normals around each voxel: the mean of n_i n_j ..., weighted by the jump.
+
+    From the gradients g of `values`, which mark the phases, (*batch, *grid) and periodic, at the corners of the voxel
+    (2^d voxels each), n = g / |g| with weight |g|. The trace is one: beside a straight interface the second moment is n
+    n', and far from all interfaces it is I / d. Components of order 2 or 4 by sorted index, each of the shape of
+    `values`.
+    """
+    d, dtype = len(spacing), values.dtype
+    eps = jnp.asarray(jnp.finfo(dtype).eps, dtype)
+    shape = values.shape[values.ndim - d :]
+    corners = tuple(n + 1 for n in shape)
+    # Barriers keep XLA from computing what several consumers share once more for each of them.
+    padded = jax.lax.optimization_barrier(add_halo(values, d))
+    around = {step: window(padded, step, corners) for step in itertools.product((0, 1), repeat=d)}
+    gradient = []
+    for i in range(d):
+        terms = [value if step[i] else -value for step, value in around.items()]
+        gradient.append(sum(terms[1:], terms[0]) * jnp.asarray(min(spacing) / spacing[i] / 2 ** (d - 1), dtype))
+    inverse_norm = jax.lax.rsqrt(sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2)
+    moments = {}
+    for index in itertools.combinations_with_replacement(range(d), order):
+        moments[index] = math.prod((gradient[i] * inverse_norm for i in index[1:]), start=gradient[index[0]])
+    for index, moment in jax.lax.optimization_barrier(moments).items():
+        terms = [window(moment, step, shape) for step in itertools.product((0, 1), repeat=d)]
+        mean = sum(terms[1:], terms[0]) / 2**d
+        share = _isotropic_moment(index, d)
+        moments[index] = mean + eps * share if share else mean
+    trace = contract(moments, (), order)
+    return {index: moment / trace for index, moment in moments.items()}
+
+
+def contract(moments: dict[tuple[int, ...], Array], index: tuple[int, ...], order: int) -> Array:
+    """Component `index` of the moment of lower order: the sum over pairs of equal further indices."""
+    d = 1 + max(key[-1] for key in moments)
+    pairs = itertools.product(range(d), repeat=(order - len(index)) // 2)
+    terms = [moments[tuple(sorted((*index, *pair, *pair)))] for pair in pairs]
+    return sum(terms[1:], terms[0])
+
+
+def _isotropic_moment(index, d):
+    """Component of the moment of normals of all directions, in d dimensions."""
+    if len(index) == 2:
+        return float(index[0] == index[1]) / d
+    i, j, k, l = index  # noqa: E741
+    return ((i == j) * (k == l) + (i == k) * (j == l) + (i == l) * (j == k)) / (d * (d + 2))
+
+
+Moments = dict[tuple[int, ...], Array]  # components of the mean of n n n n, by sorted index
 
 
 def laminate_stiffness(
-    mean: Callable, lame: list[Array], shear: list[Array], moments: dict[tuple[int, ...], Array], d: int
-) -> Float[Array, "... m m"]:
-    """Mandel stiffness of layers with normal n, for moments of n of order four.
+    mean: Callable, lame: list[Array], shear: list[Array], moments: Moments, d: int
+) -> Float[Array, "*batch_and_grid m m"]:
+    """Mandel stiffness of layers with normal n, for moments of n of order four, from moduli of the phases.
 
     The laminate is transversely isotropic: with t across n, M = lambda + 2 mu and means <.> over the layers,
 
         C_nnnn = 1 / <1/M>,  C_nntt = C_nnnn <lambda/M>,  C_tttt = <M - lambda^2/M> + C_nnnn <lambda/M>^2,
         C_ntnt = 1 / <1/mu>,  and in three dimensions C_ttss = <lambda - lambda^2/M> + C_nnnn <lambda/M>^2.
 
-    Args:
-        mean: mean of a list of values, one for each phase, over the layers.
-        lame: first Lame parameter of each phase, in 2D that of the plane problem.
-        shear: shear modulus of each phase.
-        moments: components of the mean of n n n n, by sorted index.
-        d: 2 or 3.
+    In 2D the moduli are those of the plane problem. `mean` is that of a list of values, one for each phase.
 
     References:
         Backus, J. Geophys. Res. 67 (1962) 4427, eq. (13).
@@ -45,63 +96,35 @@ def laminate_stiffness(
     third = across - along_lame - 2 * along_shear - 2 * first - 4 * second
     constants = jax.lax.optimization_barrier((along_lame, along_shear, first, second, third))
     along_lame, along_shear, first, second, third = constants
-    pairs = MANDEL_PAIRS[d]
-    normal = {pair: contract(moments, pair, 4) for pair in itertools.combinations_with_replacement(range(d), 2)}
-
-    def n2(i, j):
-        return normal[min(i, j), max(i, j)]
-
-    def component(i, j, k, l):  # noqa: E741
-        terms = [third * moments[tuple(sorted((i, j, k, l)))]]
-        if i == j and k == l:
-            terms.append(along_lame)
-        terms += [first * n2(k, l)] * (i == j) + [first * n2(i, j)] * (k == l)
-        terms += [along_shear] * ((i == k) * (j == l)) + [along_shear] * ((i == l) * (j == k))
-        for equal, pair in (((i, k), (j, l)), ((i, l), (j, k)), ((j, k), (i, l)), ((j, l), (i, k))):
-            if equal[0] == equal[1]:
-                terms.append(second * n2(*pair))
-        return sum(terms[1:], terms[0])
-
-    entries = {}
-    for (a, first_pair), (b, second_pair) in itertools.combinations_with_replacement(enumerate(pairs), 2):
-        weight = 2.0 ** (((first_pair[0] != first_pair[1]) + (second_pair[0] != second_pair[1])) / 2)
-        entries[a, b] = weight * component(*first_pair, *second_pair)
-    size = range(len(pairs))
-    stacked = jax.lax.optimization_barrier(jnp.stack([entries[key] for key in sorted(entries)]))
-    order = sorted(entries)
-    rows = [[stacked[order.index((min(a, b), max(a, b)))] for b in size] for a in size]
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+    basis, trace = mandel_basis(d), volumetric(d)
+    parts, matrices = [along_lame, along_shear], [np.outer(trace, trace), 2 * np.eye(len(trace))]
+    for pair in itertools.combinations_with_replacement(range(d), 2):
+        unit, normal = symmetric_unit(pair, d), contract(moments, pair, 4)
+        mixed = np.outer(trace, np.einsum("aij,ij->a", basis, unit))
+        parts += [first * normal, second * normal]
+        matrices += [mixed + mixed.T, 4 * np.einsum("aij,jl,bil->ab", basis, unit, basis)]
+    for index, moment in moments.items():
+        parts.append(third * moment)
+        matrices.append(np.einsum("aij,ijkl,bkl->ab", basis, symmetric_unit(index, d), basis))
+    table = np.array(matrices)
+    pairs = itertools.combinations_with_replacement(range(len(trace)), 2)
+    return join_components({(a, b): weighted(table[:, a, b], parts) for a, b in pairs}, len(trace))
 
 
 def laminate_thermal_stress(
-    mean: Callable,
-    stresses: list[Array],
-    lame: list[Array],
-    shear: list[Array],
-    moments: dict[tuple[int, ...], Array],
-    d: int,
-) -> Float[Array, "... m"]:
+    mean: Callable, stresses: list[Array], lame: list[Array], shear: list[Array], moments: Moments, d: int
+) -> Float[Array, "*batch_and_grid m"]:
     """Thermal stress C alpha of layers with normal n, Mandel, from that of each phase, a pressure b.
 
     The stress across is one in all layers, and so is the strain along them; with the symbols of `laminate_stiffness`
 
         b_nn = <b/M> / <1/M>,  b_tt = <2 mu b/M> + b_nn <lambda/M>.
-
-    Args:
-        mean: as in `laminate_stiffness`.
-        stresses: b of each phase.
-        lame: as in `laminate_stiffness`.
-        shear: as in `laminate_stiffness`.
-        moments: as in `laminate_stiffness`.
-        d: 2 or 3.
     """
     layers = list(zip(stresses, lame, shear, strict=True))
     inverse = [1 / (first + 2 * second) for _, first, second in layers]
     across = mean([layer[0] * m for layer, m in zip(layers, inverse, strict=True)]) / mean(inverse)
     along = mean([2 * layer[2] * layer[0] * m for layer, m in zip(layers, inverse, strict=True)])
     along = along + across * mean([layer[1] * m for layer, m in zip(layers, inverse, strict=True)])
-    entries = []
-    for i, j in MANDEL_PAIRS[d]:
-        turned = (across - along) * contract(moments, (i, j), 4)
-        entries.append(along + turned if i == j else 2**0.5 * turned)
+    turned = {pair: (across - along) * contract(moments, pair, 4) for pair in MANDEL_PAIRS[d]}
+    entries = [along + entry if i == j else 2**0.5 * entry for (i, j), entry in turned.items()]
     return jnp.stack(entries, axis=-1)

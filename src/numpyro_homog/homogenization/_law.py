@@ -8,14 +8,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from ._spectrum import eigenvalue_bounds
 from ._tensor_fields import (
     Geometry,
+    along,
     as_real_array,
+    direction_of,
+    eigenvalue_bounds,
     field_axes,
     freeze,
     hint_of_mix,
     is_tensor_field,
+    relative_to,
     split_components,
     symmetric_bases,
 )
@@ -97,20 +100,16 @@ class Conductivity(AbstractLaw):
     (anisotropic). The effective tensor has shape (*batch, d, d) and the unit of k.
     """
 
-    def num_components(self, ndim: int) -> int:
-        """One: the potential."""
+    def num_components(self, ndim):
         return 1
 
-    def num_loads(self, ndim: int) -> int:
-        """One unit gradient for each axis."""
+    def num_loads(self, ndim):
         return ndim
 
-    def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
-        """The gradient itself."""
+    def strain_operator(self, gradients):
         return np.swapaxes(gradients, -1, -2)
 
-    def affine(self, points: np.ndarray) -> np.ndarray:
-        """The coordinates."""
+    def affine(self, points):
         return points.T
 
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
@@ -138,6 +137,17 @@ class Conductivity(AbstractLaw):
         return tensor_coefficients(field, grid, self.reference_mode(d))
 
 
+def strains_of_gradients(basis: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """`AbstractLaw.strain_operator` where strain m is the product of the gradient with basis[m], (components, d)."""
+    strains = np.einsum("mki,qni->qmnk", basis, gradients)
+    return strains.reshape(*strains.shape[:2], -1)
+
+
+def affine_unknowns(basis: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """`AbstractLaw.affine` where the gradients of unit strains are an orthonormal basis, (m, components, d)."""
+    return np.einsum("mki,ni->mnk", basis, points).reshape(len(basis), -1)
+
+
 def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.ndarray) -> Coefficients:
     """Coefficients of a field of symmetric matrices, shape (*batch, *grid, m, m).
 
@@ -146,13 +156,15 @@ def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.nda
     """
     size, space = field.shape[-1], field_axes(grid)
     entries, asymmetry = split_components(field, grid, size)
-    fixed = lax.stop_gradient(entries)
-    norm = float(np.trace(mode))
+    fixed, norm = lax.stop_gradient(entries), float(np.trace(mode))
+    ratio = jnp.zeros(field.shape[: field.ndim - len(space) - 2], field.dtype)
     if norm > 0:
-        ratio = _ratio(fixed, mode, space)
-        fixed = relative_to(fixed, mode / norm, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
-    else:
-        ratio = jnp.zeros(field.shape[: field.ndim - len(space) - 2], field.dtype)
+        mean, direction = {pair: jnp.mean(entry, axis=space) for pair, entry in fixed.items()}, direction_of(mode)
+        _, stiffness = along(mean, direction)
+        across = (sum(mean[i, i] for i in range(size)) - stiffness) / (size - 1)
+        ratio = (stiffness / across - 1) / norm
+        ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 0), 0)
+        fixed = relative_to(fixed, direction, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
     smallest, largest = eigenvalue_bounds(fixed, size)
     least, greatest = jnp.min(smallest, axis=space), jnp.max(largest, axis=space)
     tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
@@ -160,31 +172,3 @@ def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.nda
     valid = valid & (asymmetry <= tolerance * jnp.max(jnp.abs(field), axis=tuple(range(-len(space) - 2, 0))))
     values = jnp.stack(list(entries.values()), axis=-len(space) - 1)
     return Coefficients(values, symmetric_bases(size), least, greatest, ratio, valid)
-
-
-def _ratio(entries, mode, space):
-    """Ratio of the isotropic medium next to the mean, at least zero; entries are those of a field."""
-    size, norm = len(mode), float(np.trace(mode))
-    mean = {pair: jnp.mean(entry, axis=space) for pair, entry in entries.items()}
-    trace = sum(mean[i, i] for i in range(size))
-    along = sum((1 if i == j else 2) * float(mode[i, j]) / norm * mean[i, j] for i, j in mean if mode[i, j])
-    ratio = (along / ((trace - along) / (size - 1)) - 1) / norm
-    return jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 0), 0)
-
-
-def relative_to(entries, projector, scale):
-    """Entries of S C S with S = 1 + (scale - 1) projector."""
-    size, change = len(projector), scale - 1
-    rows = [[entries[min(i, j), max(i, j)] for j in range(size)] for i in range(size)]
-
-    def product(i, j):
-        terms = [float(projector[i, k]) * rows[k][j] for k in range(size) if projector[i, k]]
-        return rows[i][j] + change * sum(terms[1:], terms[0]) if terms else rows[i][j]
-
-    left = [[product(i, j) for j in range(size)] for i in range(size)]
-
-    def again(i, j):
-        terms = [left[i][k] * float(projector[k, j]) for k in range(size) if projector[k, j]]
-        return left[i][j] + change * sum(terms[1:], terms[0]) if terms else left[i][j]
-
-    return {(i, j): again(i, j) for i, j in entries}

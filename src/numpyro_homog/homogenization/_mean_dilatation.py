@@ -13,7 +13,7 @@ from ..meshes import Mesh
 from ._jax_fem import voxel_element
 from ._law import AbstractLaw, Coefficients
 from ._primal_dual import AbstractDiscretization
-from ._tensor_fields import Geometry, field_axes
+from ._tensor_fields import Geometry, field_axes, weighted
 
 # Poisson's ratio .49, where plain voxels are off by more than two percent on 32 x 32 (benchmarks/bench_locking.py).
 LARGEST_LAME_RATIO = 50.0
@@ -55,44 +55,40 @@ class MeanDilatation(AbstractDiscretization):
         return MeanDilatationLaw(law)
 
     def problems(self, coefficients):
-        """The one that is given."""
         return [coefficients]
 
     def combine(self, energies):
-        """The least energy is the tensor."""
         return energies[0]
 
 
 class MeanDilatationLaw(AbstractLaw):
-    """A law of elasticity whose strains have the mean dilatation of their element."""
+    """A law of elasticity whose strains have the mean dilatation of their element; all else is that of the law."""
 
     law: AbstractLaw
 
-    def num_components(self, ndim: int) -> int:
-        """Those of the law."""
+    def num_components(self, ndim):
         return self.law.num_components(ndim)
 
-    def num_loads(self, ndim: int) -> int:
-        """Those of the law."""
+    def num_loads(self, ndim):
         return self.law.num_loads(ndim)
 
-    def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
+    def strain_operator(self, gradients):
         """The strain, its part along the reference mode averaged: on a box all points of the quadrature weigh alike."""
         strain, mode = self.law.strain_operator(gradients), self.reference_mode(gradients.shape[-1])
         return strain + (mode / np.trace(mode)) @ (strain.mean(axis=0) - strain)
 
-    def affine(self, points: np.ndarray) -> np.ndarray:
-        """Those of the law."""
+    def affine(self, points):
         return self.law.affine(points)
 
-    def reference_mode(self, ndim: int) -> np.ndarray:
-        """That of the law."""
+    def reference_mode(self, ndim):
         return self.law.reference_mode(ndim)
 
     @property
-    def symmetric_gradient(self) -> bool:
-        """That of the law."""
-        return self.law.symmetric_gradient
+    def symmetric_gradient(self):
+        return True
+
+    def coefficients(self, field, grid):
+        return self.law.coefficients(field, grid)
 
     def coercivity(self, spacing: tuple[float, ...]) -> float:
         """Least ratio of the energies with and without means, over the displacements of a voxel that are not rigid."""
@@ -106,10 +102,6 @@ class MeanDilatationLaw(AbstractLaw):
         half = vectors[:, strained] / np.sqrt(values[strained])
         return float(np.linalg.eigvalsh(half.T @ mean @ half)[0])
 
-    def coefficients(self, field, grid) -> Coefficients:
-        """Those of the law."""
-        return self.law.coefficients(field, grid)
-
 
 def largest_lame_ratio(grid: Geometry, law: AbstractLaw, coefficients: Coefficients) -> Float[Array, "*batch"] | None:
     """Greatest lambda / mu of each member where elements lock; None if they do not.
@@ -122,12 +114,9 @@ def largest_lame_ratio(grid: Geometry, law: AbstractLaw, coefficients: Coefficie
     mode, bases = law.reference_mode(grid.ndim), np.array(coefficients.bases)
     along = np.einsum("cij,ij->c", bases, mode) / np.trace(mode)
     across = (np.trace(bases, axis1=1, axis2=2) - along) / (len(mode) - 1)
-    axis = -len(grid.shape) - 1
-    parts = jnp.moveaxis(lax.stop_gradient(coefficients.values), axis, 0)
-    stiffness, shear = (
-        sum(float(weight) * part for weight, part in zip(weights, parts, strict=True)) for weights in (along, across)
-    )
-    return jnp.max(2 / grid.ndim * (stiffness / shear - 1), axis=field_axes(grid))
+    parts = jnp.moveaxis(lax.stop_gradient(coefficients.values), -len(grid.shape) - 1, 0)
+    ratio = weighted(along, parts) / weighted(across, parts)
+    return jnp.max(2 / grid.ndim * (ratio - 1), axis=field_axes(grid))
 
 
 def warn_of_locking(grid: Geometry, ratio: Float[Array, "*batch"] | None, *, stacklevel: int) -> None:
@@ -138,11 +127,8 @@ def warn_of_locking(grid: Geometry, ratio: Float[Array, "*batch"] | None, *, sta
     worst = float(np.max(ratio, where=np.isfinite(ratio), initial=0.0))
     if worst <= LARGEST_LAME_RATIO:
         return
-    remedy = (
-        "elements of second order (TRI6, QUAD8, TET10, HEX20)"
-        if isinstance(grid, Mesh)
-        else "discretization=MeanDilatation()"
-    )
+    mesh = isinstance(grid, Mesh)
+    remedy = "elements of second order (TRI6, QUAD8, TET10, HEX20)" if mesh else "discretization=MeanDilatation()"
     warnings.warn(
         f"The elements lock: a phase is nearly incompressible (lambda / mu up to {worst:.3g}, Poisson's ratio"
         f" {worst / (2 + 2 * worst):.6g}), and the stiffness comes out too high, many times over near 1/2. Build the"

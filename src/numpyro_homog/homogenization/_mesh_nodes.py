@@ -13,11 +13,10 @@ _TOLERANCE = 1e-6
 
 @functools.lru_cache(maxsize=8)
 def checked_elements(mesh: Mesh) -> MeshElements:
-    """The elements with positive weights.
+    """The elements with positive weights; raises ValueError for a mesh that is none.
 
-    Raises:
-        ValueError: if an element is folded or has no volume, if the elements do not fill the box, or if two elements
-            touch without sharing their nodes.
+    That is an element that is folded or has no volume, elements that do not fill the box, and two elements that touch
+    without sharing their nodes.
     """
     elements = mesh_elements(mesh)
     weights = elements.weights * np.sign(elements.weights.sum(axis=1, keepdims=True))
@@ -48,11 +47,7 @@ def faces(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=8)
 def periodic_numbers(mesh: Mesh) -> np.ndarray:
-    """Number of the unknown at each node, shape (num_points,): one for all its periodic images.
-
-    Raises:
-        ValueError: if the nodes or the elements on opposite faces do not match.
-    """
+    """Number of the unknown at each node, one for all its periodic images; raises ValueError if faces do not match."""
     import scipy.spatial
 
     lengths = np.array(mesh.lengths)
@@ -73,9 +68,8 @@ def periodic_numbers(mesh: Mesh) -> np.ndarray:
                 )
     masters = np.flatnonzero(~upper.any(axis=1))
     _, nearest = scipy.spatial.cKDTree(scaled[masters]).query(np.where(upper, 0.0, scaled))
-    facets = _facets(mesh, checked_elements(mesh).facets)
-    single, counts = np.unique(np.sort(facets, axis=1), axis=0, return_counts=True)
-    folded, counts = np.unique(np.sort(nearest[single[counts == 1]], axis=1), axis=0, return_counts=True)
+    single, counts = _facets(mesh, checked_elements(mesh).facets)
+    folded, counts = _counted(nearest[single[counts == 1]])
     if np.any(counts % 2):
         node = masters[folded[counts % 2 == 1][0]].tolist()
         raise ValueError(
@@ -87,8 +81,7 @@ def periodic_numbers(mesh: Mesh) -> np.ndarray:
 
 def _check_facets(mesh, facets):
     """Raise unless each facet lies on a face of the box or belongs to two elements."""
-    nodes = _facets(mesh, facets)
-    single, counts = np.unique(np.sort(nodes, axis=1), axis=0, return_counts=True)
+    single, counts = _facets(mesh, facets)
     lower, upper = faces(mesh)
     alone = single[counts == 1]
     outside = np.any(lower[alone].all(axis=1) | upper[alone].all(axis=1), axis=1)
@@ -103,5 +96,9 @@ def _check_facets(mesh, facets):
 
 
 def _facets(mesh, facets):
-    """Nodes of the facets of all elements, shape (elements * facets, nodes of a facet)."""
-    return mesh.elements[:, facets].reshape(-1, facets.shape[1])
+    """Nodes of the different facets of all elements, in order, (number, nodes of a facet), and how often they occur."""
+    return _counted(mesh.elements[:, facets].reshape(-1, facets.shape[1]))
+
+
+def _counted(facets):
+    return np.unique(np.sort(facets, axis=1), axis=0, return_counts=True)

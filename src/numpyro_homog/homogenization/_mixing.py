@@ -4,7 +4,6 @@ import abc
 import functools
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -14,9 +13,9 @@ from .._results import VOIDS
 from .._tracing import is_traced
 from ..grids import Grid
 from ._elastic_mixture import ElasticMixture
-from ._laminate import laminate_stiffness, laminate_thermal_stress
+from ._laminate import laminate_stiffness, laminate_thermal_stress, normal_moments
 from ._moduli import Lame, phase_moduli, spherical
-from ._normals import normal_moments
+from ._tensor_fields import join_components
 
 
 class AbstractMixingRule(eqx.Module):
@@ -65,14 +64,12 @@ class AbstractMixingRule(eqx.Module):
 
 
 class ArithmeticMixing(AbstractMixingRule):
-    """The mean, sum_j f_j kappa_j: what a softmax relaxation implies. Biased high."""
+    """The mean, sum_j f_j kappa_j (of both Lame parameters): what a softmax relaxation implies. Biased high."""
 
     def __call__(self, phases, kappa, spacing):
-        """Isotropic coefficient, shape (*batch, *grid)."""
         return _mean(phases, kappa)
 
     def mix_elastic(self, phases, lame, shear, spacing):
-        """Means of both Lame parameters."""
         return _mean(phases, lame), _mean(phases, shear)
 
     def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
@@ -81,15 +78,13 @@ class ArithmeticMixing(AbstractMixingRule):
 
 
 class HarmonicMixing(AbstractMixingRule):
-    """The harmonic mean, 1 / sum_j (f_j / kappa_j). Biased low."""
+    """The harmonic mean, 1 / sum_j (f_j / kappa_j), in elasticity of bulk and shear modulus. Biased low."""
 
     def __call__(self, phases, kappa, spacing):
-        """Isotropic coefficient, shape (*batch, *grid)."""
         return 1 / _mean(phases, [1 / k for k in kappa])
 
     def mix_elastic(self, phases, lame, shear, spacing):
-        """Harmonic means of the bulk modulus of the dimension and of the shear modulus."""
-        return _of_moduli(lambda values: self(phases, values, spacing), lame, shear, len(spacing))
+        return _mix_moduli(self, phases, lame, shear, spacing)
 
     def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
         """The mean of the expansions, times the stiffness: all phases have the stress of the voxel."""
@@ -99,18 +94,19 @@ class HarmonicMixing(AbstractMixingRule):
 
 
 class GeometricMixing(AbstractMixingRule):
-    """The geometric mean, exp(sum_j f_j log kappa_j): unbiased tensors, biased parameters."""
+    """The geometric mean, exp(sum_j f_j log kappa_j): unbiased tensors, biased parameters.
+
+    In elasticity it is that of bulk and shear modulus. It is the mean of no arrangement of phases and has no strains in
+    them, so thermal stresses are refused.
+    """
 
     def __call__(self, phases, kappa, spacing):
-        """Isotropic coefficient, shape (*batch, *grid)."""
         return jnp.exp(_mean(phases, [jnp.log(k) for k in kappa]))
 
     def mix_elastic(self, phases, lame, shear, spacing):
-        """Geometric means of the bulk modulus of the dimension and of the shear modulus."""
-        return _of_moduli(lambda values: self(phases, values, spacing), lame, shear, len(spacing))
+        return _mix_moduli(self, phases, lame, shear, spacing)
 
     def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
-        """Refused: a geometric mean is that of no arrangement of phases, and has no strains in them."""
         raise ValueError("GeometricMixing has no thermal stress; mix with LaminateMixing(), the default.")
 
 
@@ -136,14 +132,8 @@ class LaminateMixing(AbstractMixingRule):
         along = _mean(phases, kappa)
         across = 1 / _mean(phases, [1 / k for k in kappa])
         directions = normal_moments(_mean(phases, [jnp.log(k) for k in kappa]), spacing)
-        d = len(spacing)
-        pairs = list(directions)
-        entries = [(across - along) * directions[pair] for pair in pairs]
-        entries = [along + entry if i == j else entry for (i, j), entry in zip(pairs, entries, strict=True)]
-        # One array behind a barrier: otherwise XLA computes each entry anew for each of the interleaved components.
-        stacked = jax.lax.optimization_barrier(jnp.stack(entries))
-        rows = [[stacked[pairs.index((min(i, j), max(i, j)))] for j in range(d)] for i in range(d)]
-        return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+        parts = {(i, j): (across - along) * part for (i, j), part in directions.items()}
+        return join_components({(i, j): along + p if i == j else p for (i, j), p in parts.items()}, len(spacing))
 
     def mix_elastic(self, phases, lame, shear, spacing):
         """Mandel stiffness of the laminate, shape (*batch, *grid, m, m)."""
@@ -209,13 +199,12 @@ def mix(
         parts = [jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts]
         return ElasticMixture(jnp.broadcast_to(phases, (*batch, *phases.shape[-1 - d :])), Lame(*parts), rule, spacing)
 
-    def split(array, shape):
-        shape = (1,) * (len(batch) + d - len(shape)) + shape
+    def split(array):
+        shape = (1,) * (len(batch) + d + 1 - array.ndim) + array.shape[:-1]
         return [array[..., j].reshape(shape) for j in range(array.shape[-1])]
 
-    (values,) = parts
-    values = split(values, values.shape[:-1] + (1,) * d)
-    return _conducting(rule, split(phases, phases.shape[:-1]), values, spacing)
+    values = jnp.expand_dims(parts[0], tuple(range(-1 - d, -1)))
+    return _conducting(rule, split(phases), split(values), spacing)
 
 
 @eqx.filter_jit
@@ -246,11 +235,10 @@ def _mean(phases, values):
     return sum(terms[1:], terms[0])
 
 
-def _of_moduli(mix_one, lame, shear, d):
+def _mix_moduli(rule, phases, lame, shear, spacing):
     """Lame fields from a rule for single properties, applied to bulk and shear modulus."""
-    bulk = mix_one(_bulk(lame, shear, d))
-    mixed = mix_one(shear)
-    return bulk - 2 * mixed / d, mixed
+    bulk, mixed = rule(phases, _bulk(lame, shear, len(spacing)), spacing), rule(phases, shear, spacing)
+    return bulk - 2 * mixed / len(spacing), mixed
 
 
 def _bulk(lame, shear, d):

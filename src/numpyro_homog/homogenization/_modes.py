@@ -11,7 +11,24 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ._jax_fem import voxel_element
+from ._law import AbstractLaw
+
 Modes = dict[tuple[int, ...], Array]
+
+
+def voxel_stiffness(spacing: tuple[float, ...], law: AbstractLaw, tensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of a voxel, shape (nodes, d), and its stiffness for each of some constant tensors (count, m, m).
+
+    The stiffness is the integral of B' T B, shape (count, nodes, components, nodes, components).
+    """
+    element = voxel_element(spacing)
+    shape = (len(element.corners), law.num_components(len(spacing)))
+    strains = law.strain_operator(element.gradients)
+    matrices = np.einsum("q,qmi,cmn,qnj->cij", element.weights, strains, tensors, strains)
+    matrices = (matrices + np.swapaxes(matrices, 1, 2)) / 2
+    matrices[np.abs(matrices) < 1e-14 * np.abs(matrices).max()] = 0.0
+    return element.corners, matrices.reshape(-1, *shape, *shape)
 
 
 def mode_matrix(corners: np.ndarray) -> np.ndarray:
@@ -53,12 +70,8 @@ def from_modes(modes: Modes, ndim: int) -> Float[Array, "..."]:
 def combine(weights: np.ndarray, modes: Modes) -> list[list[Array | None]]:
     """Modal forces: sum over modes j and components l of weights[i, k, j, l] times mode j of component l.
 
-    Args:
-        weights: shape (modes, components, modes, components).
-        modes: as `to_modes` makes them, with the components on the axis before the grid.
-
-    Returns:
-        Rows by mode and component, each with one component on its axis; None where all weights vanish.
+    Modes have the components on the axis before the grid. Rows by mode i and component k, each with one component on
+    its axis; None where all weights vanish.
     """
     num_components, num_modes = weights.shape[1], weights.shape[0]
     ndim = num_modes.bit_length() - 1
@@ -88,3 +101,19 @@ def gather(rows: list[list[Array | None]], axis: int) -> Modes:
 def _neighbours(values, axis):
     num = values.shape[axis]
     return lax.slice_in_dim(values, 0, num - 1, axis=axis), lax.slice_in_dim(values, 1, num, axis=axis)
+
+
+def add_halo(array: Array, ndim: int) -> Array:
+    """Periodic copies of one layer on both sides of the last `ndim` axes."""
+    for axis in range(array.ndim - ndim, array.ndim):
+        first = lax.slice_in_dim(array, 0, 1, axis=axis)
+        last = lax.slice_in_dim(array, array.shape[axis] - 1, array.shape[axis], axis=axis)
+        array = lax.concatenate([last, array, first], axis)
+    return array
+
+
+def window(array: Array, start: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """The part of the last axes that begins at `start` and has this shape."""
+    lead = array.ndim - len(shape)
+    stop = (*array.shape[:lead], *(i + n for i, n in zip(start, shape, strict=True)))
+    return lax.slice(array, (*(0,) * lead, *start), stop)

@@ -38,14 +38,9 @@ class Lame(NamedTuple):
     shear_modulus: Array
 
     def of_plane(self, plane: Plane) -> "Lame":
-        """The moduli that stand in their place in the equations of a plane problem.
+        """The moduli that stand in their place in the equations of a plane problem; raises ValueError for no plane.
 
-        Args:
-            plane: "strain", where they are themselves, or "stress", where 2 lambda mu / (lambda + 2 mu) stands for
-                lambda.
-
-        Raises:
-            ValueError: if `plane` is neither.
+        In plane "strain" they are themselves, in "stress" 2 lambda mu / (lambda + 2 mu) stands for lambda.
         """
         if plane not in ("strain", "stress"):
             raise ValueError(f"plane must be 'strain' or 'stress'; got {plane!r}.")
@@ -79,23 +74,13 @@ def lame_from_young(young: ArrayLike, poisson: ArrayLike) -> Lame:
 
 
 def young_from_lame(lame_lambda: ArrayLike, shear_modulus: ArrayLike) -> tuple[Array, Array]:
-    """Young's modulus and Poisson's ratio: the inverse of `lame_from_young`.
-
-    Args:
-        lame_lambda: first Lame parameter, any shape.
-        shear_modulus: shear modulus, a shape that broadcasts with it.
-    """
+    """Young's modulus and Poisson's ratio: the inverse of `lame_from_young`, of shapes that broadcast."""
     lame, shear = _broadcast(lame_lambda, shear_modulus)
     return shear * (3 * lame + 2 * shear) / (lame + shear), lame / (2 * (lame + shear))
 
 
 def lame_from_bulk(bulk: ArrayLike, shear_modulus: ArrayLike) -> Lame:
-    """Lame parameters of the 3D bulk modulus and the shear modulus.
-
-    Args:
-        bulk: bulk modulus K = lambda + 2/3 shear, any shape.
-        shear_modulus: shear modulus, a shape that broadcasts with it.
-    """
+    """Lame parameters of the 3D bulk modulus K = lambda + 2/3 shear and the shear modulus, of shapes that broadcast."""
     volumetric, shear = _broadcast(bulk, shear_modulus)
     return Lame(volumetric - 2 * shear / 3, shear)
 
@@ -120,7 +105,7 @@ def isotropic_stiffness(
     moduli = Lame(*_broadcast(lame_lambda, shear_modulus)).of_plane(plane)
     lame, shear = (part[..., None, None] for part in moduli)
     trace = volumetric(ndim)
-    return lame * _like(np.outer(trace, trace), lame) + 2 * shear * _like(np.eye(len(trace)), lame)
+    return lame * like(np.outer(trace, trace), lame) + 2 * shear * like(np.eye(len(trace)), lame)
 
 
 def mandel_to_voigt(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*batch m m"]:
@@ -139,19 +124,12 @@ def mandel_to_voigt(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*bat
 
 
 def voigt_to_mandel(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*batch m m"]:
-    """Stiffness in Mandel notation of one in Voigt notation: the inverse of `mandel_to_voigt`.
-
-    Args:
-        stiffness: Voigt matrices, shape (*batch, m, m) with m = 3 or 6.
-    """
+    """Stiffness in Mandel notation of one in Voigt notation: the inverse of `mandel_to_voigt`."""
     return stiffness * _shear_weights(stiffness)
 
 
 def phase_moduli(properties: PyTree) -> PyTree:
-    """`Lame` moduli, or one array of scalar properties, of what a user gives for the phases.
-
-    Args:
-        properties: `Lame`, a bare pair (lame_lambda, shear_modulus), which warns, or an array.
+    """`Lame` moduli, or one array of scalar properties, of what a user gives; a bare pair of moduli warns.
 
     Raises:
         TypeError: for a list of numbers.
@@ -187,6 +165,14 @@ def phase_moduli(properties: PyTree) -> PyTree:
     return Lame(*properties)
 
 
+def mandel_basis(ndim: int) -> np.ndarray:
+    """The symmetric matrices of unit Mandel strains, shape (m, ndim, ndim)."""
+    basis = np.zeros((len(MANDEL_PAIRS[ndim]), ndim, ndim))
+    for unit, (i, j) in zip(basis, MANDEL_PAIRS[ndim], strict=True):
+        unit[i, j] = unit[j, i] = 1.0 if i == j else np.sqrt(0.5)
+    return basis
+
+
 def volumetric(ndim: int) -> np.ndarray:
     """The unit tensor in Mandel components."""
     return np.array([float(i == j) for i, j in MANDEL_PAIRS[ndim]])
@@ -201,10 +187,10 @@ def _shear_weights(stiffness):
     size = stiffness.shape[-1]
     if size not in (3, 6) or stiffness.shape[-2:] != (size, size):
         raise ValueError(f"A stiffness has shape (*batch, 3, 3) in 2D or (*batch, 6, 6) in 3D; got {stiffness.shape}.")
-    return _like(mandel_factors(size), stiffness)
+    return like(mandel_factors(size), stiffness)
 
 
-def _like(matrix, array):
+def like(matrix: np.ndarray, array: Array) -> Array:
     """A constant matrix with the rank and dtype of `array`."""
     return jnp.asarray(matrix.reshape((1,) * (array.ndim - 2) + matrix.shape), array.dtype)
 

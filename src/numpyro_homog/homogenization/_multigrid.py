@@ -1,6 +1,7 @@
 """A cycle of voxel grids as a preconditioner that knows the coefficients, for high contrast."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,10 +13,9 @@ from jaxtyping import Array, Float
 
 from ..grids import Grid
 from ._boundary import AbstractBoundary, Affine
-from ._box_reference import BoxReference
-from ._cycle_spaces import inner_nodes, inverse_root, node_shares, null_fields, of_zero_gradient
 from ._law import AbstractLaw
-from ._operator import VoxelOperator, pad_coefficients, shifted, voxel_operator
+from ._tensor_fields import weighted
+from ._voxel_space import VoxelSpace, shifted
 
 # Smoothing damps the part of the spectrum above this, relative to the sums of moduli.
 _SMOOTHED_FROM = 0.05
@@ -34,55 +34,46 @@ class GridCycle(NamedTuple):
     which cost little and know the coefficients less well, are smoothed more often. The coarsest is solved directly.
 
     Attributes:
-        operators: the stiffness on each grid, finest first.
-        shapes: number of voxels along each axis of each grid.
-        clamped: unknowns vanish at the faces, whose nodes are the first along each axis.
-        gradients: functionals of the mean gradient that must vanish where faces are free, with one node more than
-            voxels along each axis: shape (d, *nodes); None elsewhere.
-        null: unknowns without energy on the coarsest grid, shape (components * nodes, count).
+        spaces: the elements of each grid, finest first.
 
     References:
         Baker, Falgout, Kolev and Yang, SIAM J. Sci. Comput. 33 (2011) 2864, for the sums of moduli and the polynomial;
         Bramble and Pasciak, Math. Comput. 49 (1987) 311, for a number of steps that grows on coarser grids.
     """
 
-    operators: tuple[VoxelOperator, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    clamped: bool
-    gradients: np.ndarray | None
-    null: np.ndarray
+    spaces: tuple[VoxelSpace, ...]
 
     def preconditioner(self, values: Float[Array, "batch c *grid"]) -> Callable[[Array], Array]:
         """The cycle for coefficients, as a function of residuals (batch, loads, components, *nodes) of zero mean."""
-        free = self.gradients is not None
-        nodes = [tuple(n + free for n in shape) for shape in self.shapes]
+        fine, boundary = self.spaces[0], self.spaces[0].boundary
+        clamped, free = isinstance(boundary, Affine), boundary.free
         halos, steps = [], []
-        for operator, shape, points in zip(self.operators, self.shapes, nodes, strict=True):
-            values = _join(values, shape)
-            # A layer without stiffness parts faces that share no nodes.
-            halos.append(pad_coefficients(jnp.pad(values, [(0, 0), (0, 0), *[(0, int(free))] * len(shape)])))
-            step = 1 / _moduli(operator, halos[-1], points)
-            steps.append(step * inner_nodes(points, values.dtype) if self.clamped else step)
-        solve = _direct(self.operators[-1], halos[-1], nodes[-1], self.null, clamped=self.clamped)
+        for space in self.spaces:
+            values = _join(values, space.geometry.shape)
+            halos.append(space.prepare(values))
+            step = 1 / _moduli(space, halos[-1])
+            steps.append(step * inner_nodes(space.points, values.dtype) if clamped else step)
+        solve = _direct(self.spaces[-1], halos[-1], clamped=clamped)
 
         def cycle(level, residual):
-            if level == len(self.shapes) - 1:
+            if level == len(self.spaces) - 1:
                 return solve(residual)
-            operator, halo, step = self.operators[level], halos[level], steps[level]
-            halved = [a > b for a, b in zip(self.shapes[level], self.shapes[level + 1], strict=True)]
+            space, halo, step = self.spaces[level], halos[level], steps[level]
+            coarser = self.spaces[level + 1].geometry.shape
+            halved = [a > b for a, b in zip(space.geometry.shape, coarser, strict=True)]
             weights = _relaxations(min(2**level, _MOST_STEPS))
 
             def smooth(solution, weight):
-                return solution + weight * step * (residual - operator.apply(halo, solution)), None
+                return solution + weight * step * (residual - space.apply(halo, solution)), None
 
             solution = _repeat(smooth, float(weights[0]) * step * residual, weights[1:])
-            left = residual - operator.apply(halo, solution)
+            left = residual - space.apply(halo, solution)
             solution = solution + _interpolate(cycle(level + 1, _restrict(left, halved, free)), halved, free)
             return _repeat(smooth, solution, weights[::-1])
 
-        if self.clamped:
+        if clamped:
             return functools.partial(cycle, 0)
-        shares = jnp.asarray(node_shares(self.shapes[0], nodes[0]), values.dtype).ravel()
+        shares = jnp.asarray(node_shares(fine), values.dtype).ravel()
 
         def invert(residual):
             solution = cycle(0, residual)
@@ -90,16 +81,15 @@ class GridCycle(NamedTuple):
             mean = jnp.matmul(solution.reshape(*solution.shape[:3], -1), shares, precision=lax.Precision.HIGHEST)
             return solution - lax.expand_dims(mean, range(3, solution.ndim))
 
-        num = self.operators[0].matrices.shape[2]
-        return of_zero_gradient(invert, jnp.asarray(self.gradients, values.dtype), len(values), num) if free else invert
+        constraint = fine.reference.constraint
+        if constraint is None:
+            return invert
+        num = fine.num_components
+        return of_zero_gradient(invert, jnp.asarray(constraint[0], values.dtype), len(values), num)
 
 
 def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
-    """Numbers of voxels along each axis of each grid, finest first; the last grid is to be solved directly.
-
-    Raises:
-        ValueError: if halving the even axes leaves too many unknowns for that.
-    """
+    """Voxels of each grid, finest first; raises ValueError if the last has too many to be solved directly."""
     shapes, num_components = [grid.shape], law.num_components(grid.ndim)
     while num_components * math.prod(shapes[-1]) > _FEW and (longest := max(shapes[-1])) > 2:
         coarser = tuple(n // 2 if n % 2 == 0 and 2 * n > longest else n for n in shapes[-1])
@@ -117,13 +107,8 @@ def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
 @functools.lru_cache(maxsize=64)
 def grid_cycle(grid: Grid, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> GridCycle:
     """The cycle of a grid; raises ValueError as `coarser_shapes`."""
-    shapes, clamped = coarser_shapes(grid, law), isinstance(boundary, Affine)
-    grids = [Grid(shape, lengths=grid.lengths) for shape in shapes]
-    reference = boundary.reference(grid, law)
-    gradients = reference.gradients if isinstance(reference, BoxReference) else None
-    null = null_fields(grids[-1], law, boundary.free)
-    operators = tuple(voxel_operator(coarser, law, bases) for coarser in grids)
-    return GridCycle(operators, tuple(shapes), clamped, gradients, null[:, :0] if clamped else null)
+    grids = [Grid(shape, lengths=grid.lengths) for shape in coarser_shapes(grid, law)]
+    return GridCycle(tuple(VoxelSpace(coarser, law, boundary, bases, ()) for coarser in grids))
 
 
 def _relaxations(num):
@@ -149,47 +134,42 @@ def _join(values, shape):
     return values
 
 
-def _moduli(operator, halo, shape):
-    """Sums of moduli of the rows of element stiffnesses, gathered at the nodes: (batch, 1, components, *grid)."""
-    num_nodes, num_components = operator.matrices.shape[1:3]
+def _moduli(space, halo):
+    """Sums of moduli of the rows of element stiffnesses, gathered at the nodes: (batch, 1, components, *nodes)."""
+    corners, matrices = space.stiffness
     values = [lax.slice_in_dim(halo, c, c + 1, axis=2) for c in range(halo.shape[2])]
     rows = []
-    for k in range(num_components):
+    for k in range(matrices.shape[2]):
         total = jnp.zeros((), halo.dtype)
-        for a in range(num_nodes):
-            weights = operator.matrices[:, a, k].reshape(len(values), -1)
-            total = total + shifted(_moduli_of(weights, values), -operator.corners[a], shape, 0)
+        for a, corner in enumerate(corners):
+            weights = matrices[:, a, k].reshape(len(values), -1)
+            total = total + shifted(_moduli_of(weights, values), -corner, space.points, 0)
         rows.append(total)
     return jnp.concatenate(rows, axis=2)
 
 
 def _moduli_of(weights, values):
     """sum_i |sum_c weights_ci values_c|, or the same with moduli inside if there are many c."""
-
-    def combine(column, parts):
-        return sum(float(w) * part for w, part in zip(column, parts, strict=True) if w)
-
     if len(values) > _MANY_VALUES:
-        return combine(np.abs(weights).sum(axis=1), [jnp.abs(value) for value in values])
+        return weighted(np.abs(weights).sum(axis=1), map(jnp.abs, values))
     signs = np.sign(weights[np.argmax(weights != 0, axis=0), np.arange(weights.shape[1])])
     unique, counts = np.unique((signs * weights).round(12), axis=1, return_counts=True)
-    moduli = [jnp.abs(combine(column, values)) if column.any() else None for column in unique.T]
-    return sum(float(count) * part for count, part in zip(counts, moduli, strict=True) if part is not None)
+    counts[~unique.any(axis=0)] = 0
+    return weighted(counts, [jnp.abs(weighted(column, values)) if column.any() else 0 for column in unique.T])
 
 
-def _direct(operator, halo, shape, null, *, clamped):
-    """Inverse on residuals that do no work on the unknowns `null` without energy, by a dense factorisation."""
-    num_components = operator.matrices.shape[2]
+def _direct(space, halo, *, clamped):
+    """Inverse on residuals that do no work on unknowns without energy, by a dense factorisation."""
+    num_components, shape = space.num_components, space.points
     size = num_components * math.prod(shape)
     unit = jnp.eye(size, dtype=halo.dtype).reshape(1, size, num_components, *shape)
-    matrix = operator.apply(halo, jnp.broadcast_to(unit, (len(halo), *unit.shape[1:]))).reshape(-1, size, size)
+    matrix = space.apply(halo, jnp.broadcast_to(unit, (len(halo), *unit.shape[1:]))).reshape(-1, size, size)
     scale = 1 / jnp.sqrt(jnp.diagonal(matrix, axis1=1, axis2=2))
     if clamped:
         inner = jnp.broadcast_to(inner_nodes(shape, halo.dtype), (1, 1, num_components, *shape)).reshape(1, size)
-        held = (1 - inner) / scale**2  # their rows are diagonal
-        matrix = matrix * inner[:, :, None] * inner[:, None, :]
-        matrix = matrix + held[:, :, None] * jnp.eye(size, dtype=halo.dtype)[None]
-    null = jnp.asarray(null, halo.dtype)[None] / scale[:, :, None]
+        held = ((1 - inner) / scale**2)[:, :, None] * jnp.eye(size, dtype=halo.dtype)[None]  # their rows are diagonal
+        matrix = matrix * inner[:, :, None] * inner[:, None, :] + held
+    null = jnp.asarray(np.zeros((size, 0)) if clamped else null_fields(space), halo.dtype)[None] / scale[:, :, None]
     null = null / jnp.linalg.norm(null, axis=1, keepdims=True)
     outer = jnp.matmul(null, jnp.swapaxes(null, 1, 2), precision=lax.Precision.HIGHEST)
     root = inverse_root(scale[:, :, None] * matrix * scale[:, None, :] + outer)
@@ -232,3 +212,78 @@ def _interpolate(unknown, halved, free):
             unknown = pairs.reshape(*unknown.shape[:axis], -1, *unknown.shape[axis + 1 :])
             unknown = lax.slice_in_dim(unknown, 0, unknown.shape[axis] - free, axis=axis)
     return unknown
+
+
+def null_fields(space: VoxelSpace) -> np.ndarray:
+    """Constants, and rotations where faces are free and they cost no energy, shape (components * nodes, count)."""
+    ndim, num, nodes = space.geometry.ndim, space.num_components, space.points
+    fields = list(np.multiply.outer(np.eye(num), np.ones(nodes)))
+    if space.boundary.free and space.law.symmetric_gradient:
+        axes = [h * (np.arange(n) - (n - 1) / 2) for n, h in zip(nodes, space.geometry.spacing, strict=True)]
+        places = np.meshgrid(*axes, indexing="ij")
+        for i, j in itertools.combinations(range(ndim), 2):
+            rotation = np.zeros((num, *nodes))
+            rotation[i], rotation[j] = places[j], -places[i]
+            fields.append(rotation)
+    return np.array(fields).reshape(len(fields), -1).T
+
+
+def inner_nodes(nodes: tuple[int, ...], dtype) -> Array:
+    """Zero at the first nodes along each axis, one elsewhere: shape (1, 1, 1, *nodes)."""
+    inner = np.pad(np.ones([n - 1 for n in nodes]), [(1, 0)] * len(nodes))
+    return jnp.asarray(inner[None, None, None], dtype)
+
+
+def node_shares(space: VoxelSpace) -> np.ndarray:
+    """Shares of nodes in the mean of a multilinear field, half at faces that share no nodes: shape (*nodes,)."""
+    shares = np.ones(())
+    for voxels, num in zip(space.geometry.shape, space.points, strict=True):
+        share = np.full(num, 1 / voxels)
+        share[[0, -1]] /= 1 + num - voxels
+        shares = np.multiply.outer(shares, share)
+    return shares
+
+
+def of_zero_gradient(invert: Callable, gradients: Array, batch: int, num: int) -> Callable:
+    """The inverse M within the fields of zero mean gradient G: M - M G' (G M G')^-1 G M."""
+    ndim, nodes = len(gradients), gradients.shape[1:]
+
+    def measure(unknown):
+        """Mean gradients, shape (batch, loads, components * d)."""
+        flat = unknown.reshape(*unknown.shape[:3], -1)
+        found = jnp.tensordot(flat, gradients.reshape(ndim, -1), ((3,), (1,)), precision=lax.Precision.HIGHEST)
+        return found.reshape(*unknown.shape[:2], -1)
+
+    units = jnp.eye(num, dtype=gradients.dtype).reshape(num, 1, num, *(1,) * ndim) * gradients[None, :, None]
+    lifted = invert(jnp.broadcast_to(units.reshape(1, -1, num, *nodes), (batch, num * ndim, num, *nodes)))
+    root = inverse_root(measure(lifted))
+    weights = jnp.matmul(jnp.swapaxes(root, 1, 2), root, precision=lax.Precision.HIGHEST)
+
+    def invert_within(residual):
+        unknown = invert(residual)
+        amounts = jnp.matmul(measure(unknown), weights, precision=lax.Precision.HIGHEST)
+        change = jnp.matmul(amounts, lifted.reshape(batch, amounts.shape[2], -1), precision=lax.Precision.HIGHEST)
+        return unknown - change.reshape(unknown.shape)
+
+    return invert_within
+
+
+def inverse_root(matrix: Array) -> Array:
+    """Inverse of the lower Cholesky factor of positive definite matrices (batch, size, size).
+
+    By elimination, step by step: LAPACK's routines wait for threads of the pool that they occupy, and programs that
+    run at the same time then wait for one another forever (jaxlib 0.10).
+    """
+    size = matrix.shape[-1]
+    rows = jnp.arange(size)
+
+    def eliminate(k, state):
+        matrix, root = state
+        pivot = lax.dynamic_index_in_dim(matrix, k, axis=1)
+        factor = jnp.where(rows > k, pivot / lax.dynamic_slice_in_dim(pivot, k, 1, axis=2), 0)
+        factor = jnp.swapaxes(factor, 1, 2)
+        return matrix - factor * pivot, root - factor * lax.dynamic_index_in_dim(root, k, axis=1)
+
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=matrix.dtype), matrix.shape)
+    upper, root = lax.fori_loop(0, size, eliminate, (matrix, identity))
+    return root / jnp.sqrt(jnp.diagonal(upper, axis1=1, axis2=2))[:, :, None]

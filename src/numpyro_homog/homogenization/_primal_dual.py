@@ -44,11 +44,9 @@ class Primal(AbstractDiscretization):
         """There is no cell for which it does not exist."""
 
     def problems(self, coefficients):
-        """The one that is given."""
         return [coefficients]
 
     def combine(self, energies):
-        """The least energy is the tensor."""
         return energies[0]
 
 
@@ -78,14 +76,12 @@ class PrimalDual(AbstractDiscretization):
 
     def check(self, grid, law, boundary):
         """Two dimensions, conduction, periodic."""
-        check_dual(grid, law, boundary, "PrimalDual()")
+        _check_dual(grid, law, boundary, "PrimalDual()")
 
     def problems(self, coefficients):
-        """The one that is given, and its dual."""
         return [coefficients, _dual(coefficients)]
 
     def combine(self, energies):
-        """The mean of both bounds."""
         return _bounds(*energies).mean
 
 
@@ -108,18 +104,16 @@ class Bracket(AbstractDiscretization):
 
     def check(self, grid, law, boundary):
         """Two dimensions, conduction, periodic."""
-        check_dual(grid, law, boundary, "effective_bounds")
+        _check_dual(grid, law, boundary, "effective_bounds")
 
     def problems(self, coefficients):
-        """The one that is given, and its dual."""
         return [coefficients, _dual(coefficients)]
 
     def combine(self, energies):
-        """Both bounds and the mean."""
         return _bounds(*energies)
 
 
-def check_dual(grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, who: str) -> None:
+def _check_dual(grid, law, boundary, who):
     """Raise ValueError unless the dual problem is a cell problem of the same kind."""
     if grid.ndim != 2 or not isinstance(law, Conductivity) or not isinstance(boundary, Periodic):
         raise ValueError(
@@ -139,7 +133,10 @@ def _dual(coefficients):
     scale = lax.expand_dims(jnp.sqrt(least) * jnp.sqrt(greatest), space)
     known = lax.expand_dims(valid, space)
     values = jnp.where(known, coefficients.values / scale, 0)
-    (xx, xy), (_, yy) = ([_entry(values, coefficients.bases, i, j) for j in range(2)] for i in range(2))
+    xx, xy, yy = (
+        sum((basis[i][j] * values[:, c] for c, basis in enumerate(coefficients.bases) if basis[i][j]), 0 * values[:, 0])
+        for i, j in ((0, 0), (0, 1), (1, 1))
+    )
     determinant = jnp.where(known[:, 0], xx * yy - xy**2, 1)
     return eqx.tree_at(
         lambda c: (c.values, c.least, c.greatest),
@@ -148,30 +145,16 @@ def _dual(coefficients):
     )
 
 
-def _entry(values, bases, i, j):
-    """Component (i, j) of the tensor field, shape (batch, *grid)."""
-    return sum(
-        (basis[i][j] * values[:, c] for c, basis in enumerate(bases) if basis[i][j]), jnp.zeros_like(values[:, 0])
-    )
-
-
 def _bounds(upper, dual):
     scale, determinant = _determinant(dual)
     lower = dual / (scale * determinant) / scale
-    return EffectiveBounds(lower, upper, _geometric_mean(lower, upper))
-
-
-def _geometric_mean(first, second):
-    """A # B = (A / a + B / b) (a b / det(A / a + B / b))^(1/2) of 2 x 2 matrices, a^2 = det A and b^2 = det B."""
-    roots = []
-    for matrix in (first, second):
-        scale, determinant = _determinant(matrix)
-        roots.append(scale * jnp.sqrt(determinant))
-    total = first / roots[0] + second / roots[1]
+    # The mean A # B = (A / a + B / b) (a b / det(A / a + B / b))^(1/2) with a^2 = det A and b^2 = det B.
+    roots = [scale * jnp.sqrt(determinant) for scale, determinant in map(_determinant, (lower, upper))]
+    total = lower / roots[0] + upper / roots[1]
     # Both summands have determinant one, so that of their sum is four at least.
     norm = total[..., 0, 0] * total[..., 1, 1] - total[..., 0, 1] ** 2
-    factor = jnp.sqrt(roots[0]) * jnp.sqrt(roots[1]) / jnp.sqrt(norm[..., None, None])
-    return factor * total
+    mean = jnp.sqrt(roots[0]) * jnp.sqrt(roots[1]) / jnp.sqrt(norm[..., None, None]) * total
+    return EffectiveBounds(lower, upper, mean)
 
 
 def _determinant(matrix):

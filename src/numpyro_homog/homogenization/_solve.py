@@ -1,19 +1,16 @@
 """Batched solution of cell problems, and its derivative rules."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, PyTree
 
-from .._platform import voxels_per_chunk
 from ._batching import map_in_chunks
-from ._boundary import AbstractBoundary
-from ._complementary import complementary_values
-from ._conditioning import AbstractPreconditioner
 from ._conjugate_gradients import (
     GaussRadau,
     Iterations,
@@ -21,123 +18,93 @@ from ._conjugate_gradients import (
     certified_solution,
     conjugate_gradients,
     found_before,
-    nothing_found,
 )
-from ._energies import contract, rounding_error
-from ._law import AbstractLaw, Coefficients
-from ._mesh_operator import MeshOperator
-from ._space import VoxelSpace, discrete_space, work
-from ._tensor_fields import Geometry
+from ._law import Coefficients
+from ._space import AbstractSpace, contract, rounding_error
+from ._tensor_fields import complementary_values
 
-
-class Discretization(NamedTuple):
-    """What a cell problem needs to be solved; hashable, so that it can be a static argument."""
-
-    geometry: Geometry
-    law: AbstractLaw
-    boundary: AbstractBoundary
-    preconditioner: AbstractPreconditioner
-    bases: tuple
-    tolerance: float
-    max_iterations: int
-
-    @property
-    def space(self) -> VoxelSpace | MeshOperator:
-        return discrete_space(self.geometry, self.law, self.boundary, self.bases)
-
-    @property
-    def chunk(self) -> int:
-        return max(1, voxels_per_chunk() // work(self.geometry, self.law))
+Limits = tuple[float, int]  # the tolerance of a cell problem and its most iterations
 
 
 class Diagnostics(NamedTuple):
-    """Stats of a batch of solves, each of shape (batch, loads).
-
-    Attributes:
-        iterations: conjugate-gradient iterations.
-        residual: residual relative to the load, in the norm of the preconditioner.
-        error: certified upper bound of the relative error of the diagonal entry of the effective tensor.
-    """
+    """Iterations, relative residual in the norm of the preconditioner, and certified relative error, (batch, loads)."""
 
     iterations: Array
     residual: Array
     error: Array
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def energy_tensor(problem: Discretization, coefficients: Coefficients):
-    """Effective tensors (batch, m, m) and `Diagnostics`; the correctors are not kept.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def energy_tensor(space: AbstractSpace, limits: Limits, coefficients: Coefficients) -> tuple[Array, Diagnostics]:
+    """Effective tensors (batch, loads, loads) and `Diagnostics`; the correctors are not kept.
 
     The tensor is the minimum of the energy over correctors, so its first derivative is the energy of the same
     corrector with the tangent of the coefficients: no further solve.
     """
-
-    def solve(members):
-        iterations, error = _iterate(problem, members)
-        return assemble(problem, members.values, iterations.solution), _diagnostics(iterations, error)
-
-    return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
+    tensors, _, diagnostics = _evaluate(space, limits, coefficients, keep=False)
+    return tensors, diagnostics
 
 
 @energy_tensor.defjvp
-def _energy_tensor_jvp(problem, primals, tangents):
+def _energy_tensor_jvp(space, limits, primals, tangents):
     (coefficients,), (direction,) = primals, tangents
-    tensor, energies, diagnostics = _sensitivities(problem, coefficients)
+    tensor, energies, diagnostics = _sensitivities(space, limits, coefficients)
     return (tensor, diagnostics), (contract(direction.values, energies), _zero_tangents(diagnostics))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _sensitivities(problem: Discretization, coefficients: Coefficients):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _sensitivities(space, limits, coefficients: Coefficients):
     """Effective tensors, their derivatives with respect to the coefficients of each voxel, and `Diagnostics`."""
+    return _evaluate(space, limits, coefficients, keep=True)
 
+
+def _evaluate(space, limits, coefficients, *, keep):
     def solve(members):
-        iterations, error = _iterate(problem, members)
-        energies = problem.space.strain_energies(iterations.solution)
-        return contract(members.values, energies), energies, _diagnostics(iterations, error)
+        solution, diagnostics = _iterate(space, limits, members)
+        energies = space.strain_energies(solution)
+        return contract(members.values, energies), energies if keep else None, diagnostics
 
-    return map_in_chunks(solve, coefficients, _contrast(coefficients), problem.chunk)
+    return map_in_chunks(solve, coefficients, _contrast(coefficients), space.chunk)
 
 
 @_sensitivities.defjvp
-def _sensitivities_jvp(problem, primals, tangents):
+def _sensitivities_jvp(space, limits, primals, tangents):
     def through_corrector(coefficients):
-        solution, diagnostics = corrector(problem, coefficients, None)
-        energies = problem.space.strain_energies(solution)
+        solution, diagnostics = corrector(space, limits, coefficients, None)
+        energies = space.strain_energies(solution)
         return contract(coefficients.values, energies), energies, diagnostics
 
     return jax.jvp(through_corrector, primals, tangents)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def corrector(problem: Discretization, coefficients: Coefficients, start: Array | None):
-    """Correctors (batch, loads, components, *grid) and `Diagnostics`. Each derivative costs one more batched solve.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def corrector(
+    space: AbstractSpace, limits: Limits, coefficients: Coefficients, start: Array | None
+) -> tuple[Array, Diagnostics]:
+    """Correctors (batch, loads, components, *nodes) and `Diagnostics`. Each derivative costs one more batched solve.
 
     The iteration begins at `start`, which has no influence on the solution, and so no derivative.
     """
 
     def solve(members):
-        iterations, error = _iterate(problem, *members)
-        return iterations.solution, _diagnostics(iterations, error)
+        return _iterate(space, limits, *members)
 
-    return map_in_chunks(solve, (coefficients, start), _contrast(coefficients), problem.chunk)
+    return map_in_chunks(solve, (coefficients, start), _contrast(coefficients), space.chunk)
 
 
 @corrector.defjvp
-def _corrector_jvp(problem, primals, tangents):
+def _corrector_jvp(space, limits, primals, tangents):
     (coefficients, start), (direction, _) = primals, tangents
-    solution, diagnostics = corrector(problem, coefficients, start)
-    space = problem.space
+    solution, diagnostics = corrector(space, limits, coefficients, start)
     prepared = space.prepare(coefficients.values)
 
     def unbalanced(values):
         return -space.apply(space.prepare(values), solution, strained=True)
 
     def solve(_, load):
-        def run(members):
-            return _iterate_derivative(problem, *members).solution
-
         arguments = (lax.stop_gradient(coefficients), load)
-        return map_in_chunks(run, arguments, _contrast(coefficients), problem.chunk)
+        run = lambda members: _iterate_derivative(space, limits, *members)  # noqa: E731
+        return map_in_chunks(run, arguments, _contrast(coefficients), space.chunk)
 
     _, load = jax.jvp(unbalanced, (coefficients.values,), (direction.values,))
     tangent = lax.custom_linear_solve(lambda u: space.apply(prepared, u), load, solve, symmetric=True)
@@ -145,84 +112,71 @@ def _corrector_jvp(problem, primals, tangents):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def stationary_tensor(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
-    """`assemble` at correctors that solve the cell problem, where its derivative by the corrector is zero.
+def stationary_tensor(space: AbstractSpace, values: Array, solution: Array) -> tuple[Array, Array]:
+    """Energies of correctors that solve the cell problem, where their derivative by the corrector is zero.
 
     Also an estimate of the relative rounding error of the diagonal, shape (batch, loads).
     """
-    energies = problem.space.strain_energies(solution)
+    energies = space.strain_energies(solution)
     return contract(values, energies), rounding_error(values, energies)
 
 
 @stationary_tensor.defjvp
-def _stationary_tensor_jvp(problem, primals, tangents):
+def _stationary_tensor_jvp(space, primals, tangents):
     (values, solution), (direction, _) = primals, tangents
-    energies = problem.space.strain_energies(solution)
+    energies = space.strain_energies(solution)
     rounding = rounding_error(values, energies)
-    tensors, tangents = (contract(factors, energies) for factors in (values, direction))
-    return (tensors, rounding), (tangents, jnp.zeros_like(rounding))
+    return (contract(values, energies), rounding), (contract(direction, energies), jnp.zeros_like(rounding))
 
 
-def assemble(problem: Discretization, values: Float[Array, "..."], solution: Float[Array, "..."]):
-    """Energy of the correctors: effective tensors, shape (batch, m, m)."""
-    return contract(values, problem.space.strain_energies(solution))
-
-
-def _iterate(problem, coefficients, start=None) -> tuple[Iterations, Array]:
-    """Solve one chunk for all unit strains; also the certified relative error, shape (batch, loads)."""
-    space = problem.space
+def _iterate(space, limits, coefficients, start=None) -> tuple[Array, Diagnostics]:
+    """Solve one chunk for all unit strains."""
+    tolerance, max_iterations = limits
     values, contrast = _normalize(coefficients)
     prepared = space.prepare(values)
     mean = space.mean(values)
-    diagonals = jnp.asarray(np.array(problem.bases).diagonal(axis1=1, axis2=2), mean.dtype)
-    voigt = jnp.dot(mean, diagonals, precision=lax.Precision.HIGHEST)
+    diagonals = np.einsum("cij,li,lj->cl", np.array(space.bases), space.units, space.units)
+    voigt = jnp.dot(mean, jnp.asarray(diagonals, mean.dtype), precision=lax.Precision.HIGHEST)
 
     def stiffness(energy):
         return voigt - energy / space.volume
 
     def allowance(energy):
-        return problem.tolerance * space.volume * stiffness(energy)
+        return tolerance * space.volume * stiffness(energy)
 
     active = jnp.broadcast_to(coefficients.valid[:, None], voigt.shape)
     # Rounding lets the recurrence drift by about eps * contrast; below this limit that is beyond notice.
     drift = float(jnp.finfo(values.dtype).eps) * contrast
+    doubtful = active & (drift > 0.03 * tolerance**0.5)[:, None]
 
     def residual(solution):
         return -space.apply(prepared, solution, strained=True)
 
     load = space.load(prepared)
-    found = nothing_found(load) if start is None else found_before(start, residual(start), load)
+    found = found_before(load) if start is None else found_before(load, start, residual(start))
 
     def run(solve, reference):
-        return certified_solution(
-            solve,
-            residual,
-            reference,
-            found,
-            active,
-            active & (drift > 0.03 * problem.tolerance**0.5)[:, None],
-            allowance,
-        )
+        return certified_solution(solve, residual, reference, found, active, doubtful, allowance)
 
-    iterations = _precondition(problem, coefficients, values, prepared, contrast, allowance, run)
-    return iterations, iterations.bound / space.volume / stiffness(iterations.energy)
+    done = _precondition(space, max_iterations, coefficients, values, prepared, contrast, allowance, run)
+    error = done.bound / space.volume / stiffness(done.energy)
+    return done.solution, Diagnostics(done.num_iterations, done.residual, error)
 
 
-def _iterate_derivative(problem, coefficients, load) -> Iterations:
+def _iterate_derivative(space, limits, coefficients, load) -> Array:
     """Solve one chunk for given right-hand sides, to an accuracy that makes second derivatives right."""
+    tolerance, max_iterations = limits
     # Of the energy, so that the corrector is right to its square root. An iteration that goes on below what rounding
     # leaves of the residual diverges.
-    accuracy = max(problem.tolerance**2, 10 * float(jnp.finfo(load.dtype).eps))
+    accuracy = max(tolerance**2, 10 * float(jnp.finfo(load.dtype).eps))
     values, contrast = _normalize(coefficients)
-    prepared = problem.space.prepare(values)
     scale = lax.expand_dims(coefficients.least, tuple(range(1, load.ndim)))
     active = jnp.broadcast_to(coefficients.valid[:, None], load.shape[:2])
     load = load / jnp.where(coefficients.valid.reshape(scale.shape), scale, 1)
-
-    def run(solve, _):
-        return solve(load, active)
-
-    return _precondition(problem, coefficients, values, prepared, contrast, lambda energy: accuracy * energy, run)
+    prepared = space.prepare(values)
+    allowance = lambda energy: accuracy * energy  # noqa: E731
+    run = lambda solve, _: solve(load, active, jnp.zeros(load.shape[:2], load.dtype))  # noqa: E731
+    return _precondition(space, max_iterations, coefficients, values, prepared, contrast, allowance, run).solution
 
 
 def _normalize(coefficients):
@@ -232,47 +186,44 @@ def _normalize(coefficients):
     return values, jnp.where(coefficients.valid, coefficients.greatest / least, 1)
 
 
-def _precondition(problem, coefficients, values, prepared, contrast, allowance, run) -> Iterations:
+def _precondition(
+    space, max_iterations, coefficients, values, prepared, contrast, allowance: Callable, run: Callable
+) -> Iterations:
     """`run(solve, reference)` with the preconditioner that the highest contrast of the chunk asks for."""
-    space = problem.space
-    inverse = space.inverse.preconditioner(lax.stop_gradient(coefficients.ratio))
-    reference = ReferenceBound(inverse, space.inverse.least)
+    inverse, least = space.reference.preconditioner(lax.stop_gradient(coefficients.ratio)), space.reference.least
+    reference = ReferenceBound(inverse, least)
 
     def run_with(precondition, certificate, reference):
-        def solve(load, active, energy=None):
+        def solve(load, active, energy):
             apply = functools.partial(space.apply, prepared)
             return conjugate_gradients(
-                apply, precondition, certificate, load, active, allowance, problem.max_iterations, energy
+                apply, precondition, certificate, load, active, energy, allowance, max_iterations
             )
 
         return run(solve, reference)
 
     def with_reference():
-        return run_with(inverse, GaussRadau(space.inverse.least), reference)
+        return run_with(inverse, GaussRadau(least), reference)
 
     def with_cycle():
-        opposite = complementary_values(coefficients, values, problem.law.reference_mode(problem.geometry.ndim))
-        known = opposite is not None and space.inverse.is_medium
-        dual = functools.partial(space.apply, space.prepare(opposite)) if known else None
+        opposite = None
+        if space.reference.is_medium:
+            mode = space.law.reference_mode(space.geometry.ndim)
+            opposite = complementary_values(space.bases, values, coefficients.ratio, mode)
+        dual = functools.partial(space.apply, space.prepare(opposite)) if opposite is not None else None
         certificate = reference._replace(complementary=dual)
-        return run_with(cycle.preconditioner(values), certificate, certificate)
+        return run_with(space.cycle(values), certificate, certificate)
 
-    cycle = problem.preconditioner.cycle(problem.geometry, problem.law, problem.boundary, problem.bases)
-    if cycle is None:
+    if space.cycle is None:
         return with_reference()
-    switch = problem.preconditioner.switch(problem.law, problem.geometry.ndim)
-    return lax.cond(jnp.max(contrast) > switch, with_cycle, with_reference)
+    return lax.cond(jnp.max(contrast) > space.switch, with_cycle, with_reference)
 
 
 def _contrast(coefficients):
     return lax.stop_gradient(coefficients.greatest / coefficients.least)
 
 
-def _diagnostics(iterations, error):
-    return Diagnostics(iterations.num_iterations, iterations.residual, error)
-
-
-def _zero_tangents(tree):
+def _zero_tangents(tree: PyTree) -> PyTree:
     def zero(x):
         is_float = jnp.issubdtype(x.dtype, jnp.floating)
         return jnp.zeros_like(x) if is_float else np.zeros(x.shape, jax.dtypes.float0)

@@ -1,113 +1,171 @@
-"""The finite-element space of a cell problem: one interface for grids and meshes."""
+"""The finite-element space of a cell problem: one interface for grids and meshes, and tensors from its energies."""
 
+import abc
+import dataclasses
 import functools
-from typing import NamedTuple
+import itertools
+import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ..grids import Grid
-from ..meshes import Mesh
+from .._platform import voxels_per_chunk
 from ._boundary import AbstractBoundary
-from ._box_reference import BoxReference
 from ._law import AbstractLaw
-from ._mesh_nodes import checked_elements
-from ._mesh_operator import MeshOperator, mesh_operator
-from ._operator import VoxelOperator, pad_coefficients, voxel_operator
-from ._preconditioner import FourierReference
+from ._reference import AbstractReference
 from ._tensor_fields import Geometry
 
 
-class VoxelSpace(NamedTuple):
-    """Multilinear elements on a grid.
+@dataclasses.dataclass(frozen=True, eq=False)
+class AbstractSpace(abc.ABC):
+    """The correctors that a boundary condition admits, and the stiffness of a law between them.
+
+    The unknown has shape (batch, loads, components, *nodes), coefficients have shape (batch, c, *elements). To add one,
+    write what is abstract here; the solver and the derivative rules ask for nothing else.
 
     Attributes:
-        operator: the stiffness on a periodic grid.
-        shape: number of voxels along each axis.
-        extra: nodes along each axis in excess of voxels; opposite faces then share no nodes.
-        inverse: the reference medium.
+        geometry: grid or mesh.
+        law: the law as the elements see it.
+        boundary: the boundary condition.
+        bases: constant tensors of the coefficients.
+        loads: numbers of the unit strains.
+        cycle: makes of coefficients the preconditioner that stands in for the reference above the contrast `switch`; or
+            None.
+        switch: see `cycle`.
     """
 
-    operator: VoxelOperator
-    shape: tuple[int, ...]
-    extra: int
-    inverse: FourierReference | BoxReference
-
-    @property
-    def num_loads(self) -> int:
-        """Number of unit strains."""
-        return len(self.operator.affine)
+    geometry: Geometry
+    law: AbstractLaw
+    boundary: AbstractBoundary
+    bases: tuple
+    loads: tuple[int, ...]
+    cycle: Callable | None = None
+    switch: float = math.inf
 
     @property
     def volume(self) -> float:
         """Volume of the cell."""
-        return self.operator.volume
-
-    def mean(self, values: Float[Array, "batch c *grid"]) -> Float[Array, "batch c"]:
-        """Volume average of coefficients."""
-        return jnp.mean(values, axis=tuple(range(2, values.ndim)))
-
-    def prepare(self, values: Float[Array, "batch c *grid"]) -> Float[Array, "..."]:
-        """Coefficients as `apply` takes them; a layer without stiffness parts faces that share no nodes."""
-        if self.extra:
-            ndim = len(self.shape)
-            values = jnp.pad(values, [(0, 0)] * (values.ndim - ndim) + [(0, self.extra)] * ndim)
-        return pad_coefficients(values)
-
-    def apply(self, prepared, unknown, *, strained: bool = False) -> Float[Array, "..."]:
-        """`VoxelOperator.apply`."""
-        return self.operator.apply(prepared, unknown, strained=strained)
-
-    def load(self, prepared) -> Float[Array, "..."]:
-        """`VoxelOperator.load`."""
-        return self.operator.load(prepared, tuple(n + self.extra for n in self.shape))
-
-    def strain_energies(self, solution: Float[Array, "..."]) -> Float[Array, "..."]:
-        """`VoxelOperator.strain_energies` of the voxels of the grid."""
-        return self.operator.strain_energies(solution)[(..., *(slice(n) for n in self.shape))]
+        return math.prod(self.geometry.lengths)
 
     @property
-    def num_node_axes(self) -> int:
-        """Number of axes over which `on_nodes` lays the nodes."""
-        return len(self.shape)
+    def num_components(self) -> int:
+        """Components of the unknown."""
+        return self.law.num_components(self.geometry.ndim)
 
-    def on_nodes(self, unknown: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The unknown itself."""
-        return unknown
+    @property
+    def units(self) -> np.ndarray:
+        """The unit strains, shape (loads, m)."""
+        return np.eye(self.law.num_loads(self.geometry.ndim))[list(self.loads)]
 
-    def from_nodes(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Inverse of `on_nodes`: the values themselves."""
-        return values
+    @functools.cached_property
+    def strains(self) -> np.ndarray:
+        """Strain of a unit gradient along each axis, shape (d, m, components)."""
+        axes = np.eye(self.geometry.ndim)
+        return np.concatenate([self.law.strain_operator(axis[None, None]) for axis in axes])  # of one node
+
+    @property
+    def chunk(self) -> int:
+        """Members that are solved at a time."""
+        return max(1, voxels_per_chunk() // self.work)
+
+    @property
+    def corrector_shape(self) -> tuple[int, ...]:
+        """Shape of the corrector of one member, as users see it: a single component has no axis."""
+        return (len(self.loads), *(self.num_components,) * (self.num_components > 1), *self.points)
+
+    @property
+    @abc.abstractmethod
+    def work(self) -> int:
+        """Work and memory of one member of a batch, in voxels."""
+
+    @property
+    @abc.abstractmethod
+    def reference(self) -> AbstractReference:
+        """The inverse of the stiffness of a reference medium."""
+
+    @property
+    @abc.abstractmethod
+    def points(self) -> tuple[int, ...]:
+        """Shape of what `on_points` makes of the nodes."""
+
+    @abc.abstractmethod
+    def mean(self, values: Float[Array, "batch c *elements"]) -> Float[Array, "batch c"]:
+        """Volume average of coefficients."""
+
+    @abc.abstractmethod
+    def prepare(self, values: Float[Array, "batch c *elements"]) -> Array:
+        """Coefficients as `apply` and `load` take them."""
+
+    @abc.abstractmethod
+    def apply(
+        self, prepared: Array, unknown: Float[Array, "batch loads k *nodes"], *, strained: bool = False
+    ) -> Float[Array, "batch loads k *nodes"]:
+        """Stiffness times `unknown`; `strained` adds the unit strains to it.
+
+        With `strained` the result is minus the residual of the cell problem at the corrector `unknown`. Constants lie
+        in the null space, so it acts on differences of nodal values: in 32-bit arithmetic the rounding error is then
+        proportional to the differences and not to the values.
+        """
+
+    @abc.abstractmethod
+    def load(self, prepared: Array) -> Float[Array, "batch loads k *nodes"]:
+        """Right-hand sides of the cell problem: minus the stiffness of the affine unknowns."""
+
+    @abc.abstractmethod
+    def strain_energies(
+        self, corrector: Float[Array, "batch loads k *nodes"]
+    ) -> Float[Array, "batch c pairs *elements"]:
+        """Sensitivity u_m' M_c u_n / volume of the effective tensor to the coefficients, u = affine + corrector.
+
+        For the pairs m <= n of load cases in the order of `load_pairs`.
+        """
+
+    @abc.abstractmethod
+    def mean_strains(self, corrector: Float[Array, "batch loads k *nodes"]) -> Float[Array, "batch loads m *elements"]:
+        """Means over each element of the strain of affine + corrector."""
+
+    @abc.abstractmethod
+    def on_points(self, unknown: Array) -> Array:
+        """The unknown at all points, shape (batch, loads, k, *points)."""
+
+    @abc.abstractmethod
+    def from_points(self, values: Array) -> Array:
+        """Inverse of `on_points`."""
 
 
-@functools.lru_cache(maxsize=64)
-def discrete_space(
-    geometry: Geometry, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple
-) -> VoxelSpace | MeshOperator:
-    """The space of correctors that `boundary` admits, with the stiffness of `law` for tensors `bases`.
+def load_pairs(num_loads: int) -> list[tuple[int, int]]:
+    """Pairs (m, n) of load cases with m <= n: the entries of a symmetric tensor, row by row."""
+    return list(itertools.combinations_with_replacement(range(num_loads), 2))
 
-    Raises:
-        ValueError: if a mesh is not what the boundary condition needs.
+
+def contract(
+    values: Float[Array, "batch c *elements"], energies: Float[Array, "batch c pairs *elements"]
+) -> Float[Array, "batch m m"]:
+    """Tensors sum_c sum_elements values_c energies_c, from energies of pairs in the order of `load_pairs`."""
+    size, axes = _num_loads(energies), tuple(range(1, values.ndim))
+    entries = {pair: jnp.sum(values * energies[:, :, p], axis=axes) for p, pair in enumerate(load_pairs(size))}
+    rows = [jnp.stack([entries[min(m, n), max(m, n)] for n in range(size)], axis=-1) for m in range(size)]
+    return jnp.stack(rows, axis=-2)
+
+
+def rounding_error(
+    values: Float[Array, "batch c *elements"], energies: Float[Array, "batch c pairs *elements"]
+) -> Float[Array, "batch m"]:
+    """Relative error that rounding makes of the diagonal of `contract`: eps (8 + N^(1/2)) for a sum of N terms.
+
+    It grows with the moduli of the terms over their sum. A term is the outcome of a few operations, and the sum is made
+    in lanes and blocks; in order it could err by more, up to eps N / 2. An estimate, and no bound.
     """
-    if isinstance(geometry, Mesh):
-        return mesh_operator(geometry, law, bases, boundary.numbers(geometry), boundary.free)
-    return _voxel_space(geometry, law, boundary, bases)
+    diagonal = [p for p, (m, n) in enumerate(load_pairs(_num_loads(energies))) if m == n]
+    terms = jnp.expand_dims(values, 2) * jnp.take(energies, jnp.asarray(diagonal), axis=2)
+    axes = (1, *range(3, terms.ndim))
+    share = float(jnp.finfo(terms.dtype).eps) * (8 + math.sqrt(math.prod(values.shape[1:])))
+    estimate = share * jnp.sum(jnp.abs(terms), axis=axes) / jnp.sum(terms, axis=axes)
+    return jnp.where(jnp.isfinite(estimate), estimate, 0)
 
 
-def _voxel_space(grid: Grid, law, boundary, bases):
-    operator = voxel_operator(grid, law, bases)
-    return VoxelSpace(operator, grid.shape, int(boundary.free), boundary.reference(grid, law))
-
-
-def check_mesh(mesh: Mesh, boundary: AbstractBoundary) -> None:
-    """Raise ValueError if the elements of a mesh are no mesh, or not what the boundary condition needs."""
-    checked_elements(mesh)
-    boundary.numbers(mesh)
-
-
-def work(geometry: Geometry, law: AbstractLaw) -> int:
-    """Work and memory of one member of a batch, in voxels."""
-    if isinstance(geometry, Mesh):
-        size = geometry.elements.shape[1] * law.num_components(geometry.ndim)
-        return geometry.num_elements * max(1, size**2 // 16)
-    return geometry.num_voxels
+def _num_loads(energies):
+    """The m of m (m + 1) / 2 pairs."""
+    return (math.isqrt(8 * energies.shape[2] + 1) - 1) // 2

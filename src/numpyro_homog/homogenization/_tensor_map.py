@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ._elasticity import LinearElasticity
-from ._law import AbstractLaw, Coefficients, tensor_coefficients
-from ._moduli import MANDEL_PAIRS
+from ._law import AbstractLaw, Coefficients, affine_unknowns, strains_of_gradients, tensor_coefficients
+from ._moduli import mandel_basis, volumetric
 from ._tensor_fields import Geometry, as_real_array, field_axes
 
 
@@ -52,39 +51,30 @@ class TensorMapLaw(AbstractLaw):
         if self.symmetric and self.components == 1:
             raise ValueError("A potential has no symmetric gradient; leave symmetric out.")
 
-    def num_components(self, ndim: int) -> int:
+    def num_components(self, ndim):
         """As given."""
         if self.symmetric and self.components != ndim:
             raise ValueError(f"A displacement in {ndim} dimensions has {ndim} components; got {self.components}.")
         return self.components
 
-    def num_loads(self, ndim: int) -> int:
-        """One unit strain for each component of the gradient, or of its symmetric part."""
-        return LinearElasticity().num_loads(ndim) if self.symmetric else self.components * ndim
+    def num_loads(self, ndim):
+        return len(self._basis(ndim))
 
     @property
-    def symmetric_gradient(self) -> bool:
-        """As given."""
+    def symmetric_gradient(self):
         return self.symmetric
 
-    def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
+    def strain_operator(self, gradients):
         """Mandel strain, or the gradient row by row."""
-        if self.symmetric:
-            return LinearElasticity().strain_operator(gradients)
-        quads, nodes, _ = gradients.shape
-        identity = np.eye(self.components)
-        return np.einsum("qni,kl->qkinl", gradients, identity).reshape(quads, -1, nodes * self.components)
+        return strains_of_gradients(self._basis(gradients.shape[-1]), gradients)
 
-    def affine(self, points: np.ndarray) -> np.ndarray:
-        """Unknowns of unit strains."""
-        if self.symmetric:
-            return LinearElasticity().affine(points)
-        identity = np.eye(self.components)
-        return np.einsum("ni,kl->kinl", points, identity).reshape(-1, points.shape[0] * self.components)
+    def affine(self, points):
+        return affine_unknowns(self._basis(points.shape[-1]), points)
 
-    def reference_mode(self, ndim: int) -> np.ndarray:
+    def reference_mode(self, ndim):
         """Volumetric for displacements."""
-        return LinearElasticity().reference_mode(ndim) if self.symmetric else super().reference_mode(ndim)
+        trace = volumetric(ndim) if self.symmetric else np.zeros(self.num_loads(ndim))
+        return np.outer(trace, trace)
 
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         """The matrix of the law in each voxel, from the properties."""
@@ -129,12 +119,5 @@ class TensorMapLaw(AbstractLaw):
 
     def _basis(self, d):
         """Gradients of unit strains, shape (m, components, d), orthonormal."""
-        if not self.symmetric:
-            return np.eye(self.components * d).reshape(-1, self.components, d)
-        self.num_components(d)
-        basis = np.zeros((self.num_loads(d), d, d))
-        for unit, (i, j) in zip(basis, MANDEL_PAIRS[d], strict=True):
-            unit[i, j] += 0.5
-            unit[j, i] += 0.5
-            unit /= np.linalg.norm(unit)
-        return basis
+        num = self.num_components(d)
+        return mandel_basis(d) if self.symmetric else np.eye(num * d).reshape(-1, num, d)

@@ -12,9 +12,8 @@ from jaxtyping import Array, Float, PyTree, Real
 from ._cell import CellProblem, discretize
 from ._elastic_mixture import ElasticMixture
 from ._elasticity import LinearElasticity
-from ._fields import local_fields
 from ._moduli import Lame, spherical
-from ._solution import solve_cell
+from ._solution import local_fields, solve_cell
 
 _EXACT = lax.Precision.HIGHEST
 
@@ -88,54 +87,42 @@ def thermal_expansion(
 
 @jax.jit
 def _levin(cell, field, expansion, solution):
-    problem, coefficients, batch = discretize(cell, field)
-    grid, size, space = cell.grid, cell.law.num_loads(cell.grid.ndim), problem.space
+    space, coefficients, batch = discretize(cell, field)
+    shape, size = cell.grid.shape, cell.law.num_loads(cell.grid.ndim)
     bases = jnp.asarray(np.array(coefficients.bases), coefficients.values.dtype)
 
     def on_voxels(strain):
         """C times strain, (batch, m, *grid)."""
         return jnp.einsum("bc...,cij,bj...->bi...", coefficients.values, bases, strain, precision=_EXACT)
 
-    def joined(vectors):
-        """(batch, m, *grid) of what broadcasts to (*batch, *grid, m)."""
-        vectors = jnp.broadcast_to(vectors, (*batch, *grid.shape, size)).astype(bases.dtype)
-        return jnp.moveaxis(vectors.reshape(-1, *grid.shape, size), -1, 1)
-
     vectors, is_stress = _expansion_of_voxels(cell, field, expansion)
-    stress = joined(vectors) if is_stress else on_voxels(joined(vectors))
+    vectors = jnp.broadcast_to(vectors, (*batch, *shape, size)).astype(bases.dtype)
+    vectors = jnp.moveaxis(vectors.reshape(-1, *shape, size), -1, 1)
+    stress = vectors if is_stress else on_voxels(vectors)
     mean = jnp.einsum("bc,cij->bij", space.mean(coefficients.values), bases, precision=_EXACT)
     uniform = _solve(mean, space.mean(stress))
     axes = tuple(range(2, stress.ndim))
     rest = stress - on_voxels(jnp.broadcast_to(jnp.expand_dims(uniform, axes), stress.shape))
-    gradient = local_fields(cell, field, solution).gradient.reshape(-1, size, *grid.shape, size)
+    gradient = local_fields(cell, field, solution).gradient.reshape(-1, size, *shape, size)
     work = space.mean(jnp.sum(gradient * jnp.expand_dims(jnp.moveaxis(rest, 1, -1), 1), axis=-1))
     stiffness = solution.effective.reshape(-1, size, size)
     found = uniform + _solve(stiffness, work)
     # By Cauchy and Schwarz the error of `work` for load m is at most the root of: energy of the error of corrector m,
     # times <rest . C^-1 rest>, in which C >= least (I + ratio J).
-    fixed = lax.stop_gradient((rest, coefficients, stiffness))
-    bound = jnp.sqrt(_energy_bound(space, cell.law, grid, *fixed[:2])[:, None] * _corrector_energy(solution, fixed[2]))
-    error = jnp.einsum("bij,bj->bi", jnp.abs(jnp.linalg.inv(fixed[2])), bound, precision=_EXACT)
+    rest, coefficients, stiffness = lax.stop_gradient((rest, coefficients, stiffness))
+    mode = jnp.asarray(cell.law.reference_mode(cell.grid.ndim), rest.dtype)
+    share = coefficients.ratio / (1 + coefficients.ratio * jnp.trace(mode))
+    along = jnp.einsum("bi...,ij,bj...->b...", rest, mode, rest, precision=_EXACT)
+    squares = jnp.sum(rest**2, axis=1) - jnp.expand_dims(share, tuple(range(1, along.ndim))) * along
+    energy = jnp.maximum(space.mean(squares[:, None])[:, 0], 0) / coefficients.least
+    relative = lax.stop_gradient(solution.stats["error"]).reshape(-1, size)
+    bound = jnp.sqrt(energy[:, None] * relative * jnp.diagonal(stiffness, axis1=1, axis2=2))
+    error = jnp.einsum("bij,bj->bi", jnp.abs(jnp.linalg.inv(stiffness)), bound, precision=_EXACT)
     return found.reshape(*batch, size), error.reshape(*batch, size)
 
 
 def _solve(matrices, vectors):
     return jnp.linalg.solve(matrices, vectors[..., None])[..., 0]
-
-
-def _corrector_energy(solution, stiffness):
-    """Bound of the energy of the error of each corrector, shape (batch, m)."""
-    relative = lax.stop_gradient(solution.stats["error"]).reshape(stiffness.shape[:2])
-    return relative * jnp.diagonal(stiffness, axis1=1, axis2=2)
-
-
-def _energy_bound(space, law, grid, rest, coefficients):
-    """Bound of <rest . C^-1 rest>, shape (batch,)."""
-    mode = jnp.asarray(law.reference_mode(grid.ndim), rest.dtype)
-    share = coefficients.ratio / (1 + coefficients.ratio * jnp.trace(mode))
-    along = jnp.einsum("bi...,ij,bj...->b...", rest, mode, rest, precision=_EXACT)
-    squares = jnp.sum(rest**2, axis=1) - jnp.expand_dims(share, tuple(range(1, along.ndim))) * along
-    return jnp.maximum(space.mean(squares[:, None])[:, 0], 0) / coefficients.least
 
 
 def _expansion_of_voxels(cell, field, expansion):

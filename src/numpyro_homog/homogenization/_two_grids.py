@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..grids import Grid, block_means
+from ..tensors import least_eigenvalue
 from ._cell import CellProblem
 from ._effective import AbstractCell
 from ._mixing import AbstractMixingRule, LaminateMixing, mix
@@ -70,7 +71,12 @@ class TwoGridCell(AbstractCell):
             cell.compute_effective(mixed, throw=throw, progress=progress)
             for cell, mixed in zip((self.cell, self.coarse), _mixed(self, phases, kappa), strict=True)
         )
-        return _positive(fine + (fine - coarse) / 3, throw)
+        tensors = fine + (fine - coarse) / 3
+        bad = least_eigenvalue(jax.lax.stop_gradient(tensors)) <= 0
+        if throw:
+            message = "The grid is too coarse: its extrapolated tensor is not positive definite."
+            return eqx.error_if(tensors, bad, message)
+        return jnp.where(bad[..., None, None], jnp.nan, tensors)
 
 
 @eqx.filter_jit
@@ -79,10 +85,3 @@ def _mixed(cell, phases, kappa):
     fine, coarse = cell.cell.grid, cell.coarse.grid
     field = mix(phases, kappa, cell.rule, grid=fine)
     return field, mix(block_means(phases, (2,) * fine.ndim), kappa, cell.rule, grid=coarse)
-
-
-def _positive(tensors, throw):
-    bad = jnp.linalg.eigvalsh(jax.lax.stop_gradient(tensors))[..., 0] <= 0
-    if throw:
-        return eqx.error_if(tensors, bad, "The grid is too coarse: its extrapolated tensor is not positive definite.")
-    return jnp.where(bad[..., None, None], jnp.nan, tensors)

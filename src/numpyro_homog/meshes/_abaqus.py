@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._contents import Contents
+from ._phases import Contents
 
 # Number of nodes of an element type, and the name that meshio has for it; stresses, heat and acoustics alike.
 _PLANE = re.compile(r"(?:CPE|CPS|CPEG|DC2D|AC2D|M3D|SFM3D|S|STRI|R3D)([3468])[A-Z0-9]*")
@@ -38,12 +38,13 @@ def read_abaqus(path: Path) -> Contents:
                     number, *coordinates = line.rstrip(", ").split(",")
                     nodes[int(number)] = ([float(x) for x in coordinates[:3]] + [0.0, 0.0])[:3]
             elif keyword == "ELEMENT":
-                block = _elements(parameters["TYPE"].upper(), lines)
-                if block is not None:
-                    blocks.append((block[0], block[1][:, 1:]))
-                    ids.extend(block[1][:, 0].tolist())
+                if (block := _elements(parameters["TYPE"].upper(), lines)) is not None:
+                    file_type, table = block
+                    numbers = table[:, 0].tolist()
+                    blocks.append((file_type, table[:, 1:]))
+                    ids.extend(numbers)
                     if "ELSET" in names:
-                        own_sets.setdefault(names["ELSET"], []).extend(block[1][:, 0].tolist())
+                        own_sets.setdefault(names["ELSET"], []).extend(numbers)
             elif keyword == "ELSET":
                 sets.setdefault(names["ELSET"], []).extend(
                     _members(lines, "GENERATE" in parameters, {**own_sets, **sets}, spelled)
@@ -105,13 +106,9 @@ def _keyword(header: str) -> tuple[str, dict[str, str]]:
 def _elements(element_type, lines):
     """The name of meshio and a table of numbers: of the element, of its nodes. None for what is left out."""
     for pattern, names in ((_PLANE, _PLANE_TYPES), (_SOLID, _SOLID_TYPES)):
-        match = pattern.fullmatch(element_type)
-        if match is None:
-            continue
-        count = int(match[1])
-        return names[count], np.array([int(x) for line in lines for x in line.split(",") if x.strip()]).reshape(
-            -1, count + 1
-        )
+        if match := pattern.fullmatch(element_type):
+            numbers = np.array([int(x) for line in lines for x in line.split(",") if x.strip()])
+            return names[int(match[1])], numbers.reshape(-1, int(match[1]) + 1)
     if _LINES.fullmatch(element_type):
         return None
     raise ValueError(

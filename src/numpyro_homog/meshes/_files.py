@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 
 from ._abaqus import read_abaqus
-from ._contents import Contents
 from ._mesh import ELEMENTS, Mesh
-from ._phases import phases_of
+from ._phases import Contents, phases_of
 
 _TYPES = {file_name: name for name, (_, _, file_name) in ELEMENTS.items()}
 # Formats that keep the elements of each material in a block of its own.
 _BLOCKS = ("exodus", "ansys", "cgns", "h5m", "tecplot")
-_LINES = ("vertex", "line")
-_PLANES = ("triangle", "quad", "polygon")
 
 
 def load_mesh(path: str | os.PathLike[str], *, phases: str | Sequence[str] | None = None) -> Mesh:
@@ -68,14 +65,15 @@ def load_mesh(path: str | os.PathLike[str], *, phases: str | Sequence[str] | Non
     contents = read_abaqus(path) if path.suffix.lower() == ".inp" else _read_by_meshio(path)
     dimension = max((_dimension(name) for name, _ in contents.blocks), default=0)
     chosen = [_dimension(name) == dimension for name, _ in contents.blocks]
-    types = sorted({name for (name, _), keep in zip(contents.blocks, chosen, strict=True) if keep})
+    blocks = [block for block, keep in zip(contents.blocks, chosen, strict=True) if keep]
+    types = sorted({name for name, _ in blocks})
     if dimension < 2 or len(types) != 1 or types[0] not in _TYPES:
         raise ValueError(
             f"{path} has elements of the types {types or 'none'}; a Mesh has one of {', '.join(_TYPES.values())}"
             f" ({', '.join(_TYPES)}). Mesh again without recombination (or with it everywhere), and in second order"
             " with incomplete elements."
         )
-    elements = np.concatenate([block for (_, block), keep in zip(contents.blocks, chosen, strict=True) if keep])
+    elements = np.concatenate([block for _, block in blocks])
     rows = np.flatnonzero(np.repeat(chosen, [len(block) for _, block in contents.blocks]))
     used, elements = np.unique(elements, return_inverse=True)
     if len(used) and not 0 <= used[0] <= used[-1] < len(contents.points):
@@ -125,10 +123,8 @@ def _from_meshio(mesh: Any, file_format: str) -> Contents:
     sets = {}
     for name, members in mesh.cell_sets.items():
         if name != "gmsh:bounding_entities":
-            inside = [
-                start + np.asarray(part, int) for start, part in zip(starts, members, strict=False) if part is not None
-            ]
-            sets[name] = np.concatenate([np.array([], int), *inside])
+            parts = [start + np.asarray(p, int) for start, p in zip(starts, members, strict=False) if p is not None]
+            sets[name] = np.concatenate([np.array([], int), *parts])
     dimension = max((_dimension(name) for name, _ in blocks), default=0)
     groups = {int(tag): name for name, (tag, of) in mesh.field_data.items() if of == dimension}
     families = {int(tag): ", ".join(names) for tag, names in (getattr(mesh, "cell_tags", None) or {}).items()}
@@ -138,6 +134,5 @@ def _from_meshio(mesh: Any, file_format: str) -> Contents:
 
 
 def _dimension(file_type):
-    if file_type.startswith(_LINES):
-        return 1 if file_type.startswith("line") else 0
-    return 2 if file_type.startswith(_PLANES) else 3
+    kinds = ("vertex", "line", ("triangle", "quad", "polygon"))
+    return next((dimension for dimension, kind in enumerate(kinds) if file_type.startswith(kind)), 3)

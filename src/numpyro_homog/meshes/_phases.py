@@ -1,12 +1,11 @@
-"""Which array or which sets of a file tell the phase of each element."""
+"""What every reader of a mesh returns, and which array or sets of it tell the phase of each element."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-
-from ._contents import Contents
 
 # Names of arrays that number the phases, in lower case, without the format and without signs between the words.
 _PHASES = re.compile(
@@ -18,14 +17,29 @@ _PHASES = re.compile(
 _PIECES = ("gmsh:geometrical", "CellEntityIds", "medit:ref", "nastran:ref", "tetgen:ref", "ugrid:ref", "netgen:index")
 
 
+class Contents(NamedTuple):
+    """Elements of all dimensions as a file holds them, and what may tell their phases.
+
+    Attributes:
+        points: coordinates, shape (num_points, 2 or 3).
+        blocks: name that meshio has for the type, and nodes, shape (num, nodes), of blocks of elements.
+        arrays: numbers of the elements, in the order of the blocks, shape (num_elements,), by name.
+        sets: groups of sets of elements by name, the group that tells the phases best first; each set holds the
+            positions of its elements in the order of the blocks.
+        names: what the numbers of an array stand for, by the name of the array.
+    """
+
+    points: np.ndarray
+    blocks: list[tuple[str, np.ndarray]]
+    arrays: dict[str, np.ndarray]
+    sets: list[dict[str, np.ndarray]]
+    names: dict[str, dict[int, str]]
+
+
 def phases_of(
     path: Path, contents: Contents, rows: np.ndarray, wanted: str | Sequence[str] | None
 ) -> tuple[np.ndarray | None, list[int | str] | None]:
-    """Labels of the elements `rows`, from 0, and what the file calls each of the phases; None for a single phase.
-
-    Raises:
-        ValueError: if the file does not tell, or the array or the sets that are `wanted` do not.
-    """
+    """Labels of the elements `rows`, from 0, and what the file calls each of the phases; None for a single phase."""
     arrays = {name: values[rows] for name, values in contents.arrays.items()}
     groups = [{name: np.isin(rows, members) for name, members in group.items()} for group in contents.sets]
     listed = (
@@ -39,24 +53,23 @@ def phases_of(
         return _numbered(whole[wanted], contents.names.get(wanted, {}))
     if wanted is not None:
         return _chosen(path, {name: one for group in reversed(groups) for name, one in group.items()}, wanted, listed)
+    kinds = {name: len(np.unique(values)) for name, values in whole.items()}
     named = [name for name in arrays if _PHASES.fullmatch(re.sub(r"^\w+:|[\W_]+", "", name.lower()))]
     if named:
-        agreed = sorted((name for name in named if name in whole), key=lambda name: -len(np.unique(whole[name])))
-        if not agreed or any(
-            len(np.unique(whole[n])) > 1 and not _refines(whole[n], whole[agreed[0]]) for n in agreed[1:]
-        ):
+        finest = max((name for name in named if name in whole), key=kinds.__getitem__, default=None)
+        if finest is None or any(kinds.get(n, 0) > 1 and not _refines(whole[n], whole[finest]) for n in named):
             raise ValueError(
                 f"{path} has the arrays {_listed(named)}, which disagree or hold no whole numbers. {listed}"
             )
-        return _numbered(whole[agreed[0]], contents.names.get(agreed[0], {}))
+        return _numbered(whole[finest], contents.names.get(finest, {}))
     found = [(list(sets), labels) for sets, labels in map(_partition, groups) if labels is not None]
     if found and all(_refines(labels, found[0][1]) for _, labels in found):
         return found[0][1], found[0][0]
     proper = any(0 < np.sum(one) < len(rows) for group in groups for one in group.values())
-    pieces = [name for name in _PIECES if name in whole and len(np.unique(whole[name])) > 1]
+    pieces = [name for name in _PIECES if kinds.get(name, 0) > 1]
     if pieces and not proper:
         return _numbered(whole[pieces[0]], {})
-    if proper or any(1 < len(np.unique(values)) < len(values) for values in whole.values()):
+    if proper or any(1 < num < len(rows) for num in kinds.values()):
         raise ValueError(f"{path} does not tell the phases of its elements. {listed}")
     return None, None
 

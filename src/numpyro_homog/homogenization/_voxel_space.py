@@ -1,0 +1,177 @@
+"""Matrix-free stiffness of multilinear elements on a grid."""
+
+import dataclasses
+import functools
+import itertools
+import operator
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from ..grids import Grid
+from ._modes import add_halo, combine, from_modes, gather, mode_matrix, to_modes, voxel_stiffness, window
+from ._reference import AbstractReference
+from ._space import AbstractSpace, load_pairs
+from ._tensor_fields import weighted
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VoxelSpace(AbstractSpace):
+    """Multilinear elements on a grid; node i is the first corner of voxel i.
+
+    The stiffness of a voxel is sum_c values_c M_c with constant matrices M_c = integral of B' T_c B. Opposite faces
+    share their nodes; where they are free there is one more node than voxels along each axis, and a layer without
+    stiffness between the last and the first.
+    """
+
+    geometry: Grid
+
+    @property
+    def work(self) -> int:
+        """Its voxels."""
+        return self.geometry.num_voxels
+
+    @property
+    def reference(self) -> AbstractReference:
+        """That of the boundary condition."""
+        return self.boundary.reference(self.geometry, self.law)
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """Nodes along each axis."""
+        return tuple(n + self.boundary.free for n in self.geometry.shape)
+
+    @functools.cached_property
+    def stiffness(self) -> tuple[np.ndarray, np.ndarray]:
+        """The corners of a voxel, shape (nodes, d), and M_c, shape (c, nodes, components, nodes, components)."""
+        return voxel_stiffness(self.geometry.spacing, self.law, np.array(self.bases))
+
+    @functools.cached_property
+    def modal(self) -> np.ndarray:
+        """M_c between the modes of `_modes`, shape (c, modes, components, modes, components)."""
+        corners, matrices = self.stiffness
+        transform = mode_matrix(corners)
+        modal = np.einsum("sa,cakbl,tb->csktl", transform, matrices, transform) / len(corners) ** 2
+        modal[np.abs(modal) < 1e-13 * np.abs(modal).max()] = 0.0
+        return modal
+
+    @functools.cached_property
+    def affine(self) -> np.ndarray:
+        """Modes of the affine unknowns of the unit strains, shape (loads, modes, components)."""
+        corners, matrices = self.stiffness
+        points = corners * np.array(self.geometry.spacing)
+        values = self.law.affine(points - points.mean(axis=0)).reshape(-1, *matrices.shape[1:3])
+        return np.einsum("sa,mak->msk", mode_matrix(corners), values[list(self.loads)])
+
+    def mean(self, values):
+        return jnp.mean(values, axis=tuple(range(2, values.ndim)))
+
+    def prepare(self, values):
+        """With a layer of periodic halo and an axis for the load cases: (batch, 1, c, *(nodes + 2))."""
+        ndim = self.geometry.ndim
+        if self.boundary.free:
+            values = jnp.pad(values, [(0, 0)] * (values.ndim - ndim) + [(0, 1)] * ndim)
+        return add_halo(jnp.expand_dims(values, 1), ndim)
+
+    def apply(self, prepared, unknown, *, strained=False):
+        if self.num_components == 1 and not strained:
+            return self._apply_to_scalars(prepared, unknown)
+        modes = to_modes(lax.optimization_barrier(add_halo(unknown, self.geometry.ndim)), self.geometry.ndim)
+        return self._forces(prepared, self._strained(modes) if strained else modes)
+
+    def load(self, prepared):
+        subsets = [s for s in itertools.product((0, 1), repeat=self.geometry.ndim) if any(s)]
+        return -self._forces(prepared, dict(zip(subsets, self._affine(prepared.dtype), strict=True)))
+
+    def strain_energies(self, corrector):
+        modes = self._strained(to_modes(lax.optimization_barrier(self._closed(corrector)), self.geometry.ndim))
+        modes = lax.optimization_barrier(modes)
+        subsets, pairs = list(itertools.product((0, 1), repeat=self.geometry.ndim)), load_pairs(len(self.loads))
+        energies = []
+        for matrix in self.modal / self.volume:
+            totals = [jnp.zeros((), corrector.dtype) for _ in pairs]
+            for subset, row in zip(subsets, combine(matrix, modes), strict=True):
+                for k, force in enumerate(row):
+                    if force is not None:
+                        values = modes[subset][:, :, k]
+                        products = [values[:, m] * force[:, n, 0] for m, n in pairs]
+                        totals = [total + product for total, product in zip(totals, products, strict=True)]
+            energies.append(jnp.stack(totals, axis=1))
+        return self._voxels(lax.optimization_barrier(jnp.stack(energies, axis=1)))
+
+    def mean_strains(self, corrector):
+        """Values at the centres of the voxels, from differences along one axis and sums along the others."""
+        modes, ndim = self._strained(to_modes(self._closed(corrector), self.geometry.ndim)), self.geometry.ndim
+        lengths = np.array(self.geometry.spacing) * 2 ** (ndim - 1)
+        slopes = [
+            modes[tuple(axis)] / float(h) for axis, h in zip(np.eye(ndim, dtype=int).tolist(), lengths, strict=True)
+        ]
+        parts = {(i, k): slope[:, :, k] for i, slope in enumerate(slopes) for k in range(self.num_components)}
+        strains = [
+            weighted([self.strains[i, m, k] for i, k in parts], parts.values()) for m in range(self.strains.shape[1])
+        ]
+        return self._voxels(jnp.stack(strains, axis=2))
+
+    def on_points(self, unknown):
+        return unknown
+
+    def from_points(self, values):
+        return values
+
+    def _closed(self, unknown):
+        """With the first layer behind the last, along each axis."""
+        for axis in range(3, unknown.ndim):
+            unknown = lax.concatenate([unknown, lax.slice_in_dim(unknown, 0, 1, axis=axis)], axis)
+        return unknown
+
+    def _voxels(self, array):
+        """Of what belongs to the nodes before it the part that belongs to voxels of the grid."""
+        return array[(..., *(slice(n) for n in self.geometry.shape))]
+
+    def _forces(self, prepared, modes):
+        """Nodal forces of modes on the voxels -1 .. n - 1 along each axis."""
+        shape, parts = tuple(n - 1 for n in prepared.shape[3:]), []
+        for c, matrix in enumerate(self.modal):
+            coefficient = window(prepared, (c, *(0,) * len(shape)), (1, *shape))
+            parts.append([[None if f is None else coefficient * f for f in row] for row in combine(matrix, modes)])
+        total = [[_sum([part[i][k] for part in parts]) for k in range(len(row))] for i, row in enumerate(parts[0])]
+        return from_modes(gather(total, axis=2), len(shape))
+
+    def _strained(self, modes):
+        """Modes of the whole unknown, affine + corrector."""
+        affine = self._affine(next(iter(modes.values())).dtype)
+        return {s: values + constant for (s, values), constant in zip(modes.items(), affine, strict=True)}
+
+    def _affine(self, dtype):
+        """Modes of the affine unknowns, without the first, each (1, loads, components, 1, ...)."""
+        axes = (0, *range(3, 3 + self.geometry.ndim))
+        return [jnp.asarray(np.expand_dims(mode, axes), dtype) for mode in np.moveaxis(self.affine, 1, 0)[1:]]
+
+    def _apply_to_scalars(self, prepared, unknown):
+        """`apply` for one component, node by node: faster than by modes, but its size grows as components squared."""
+        (corners, matrices), shape = self.stiffness, unknown.shape[3:]
+        padded = lax.optimization_barrier(add_halo(unknown, len(shape)))
+        steps = {tuple((second - first).tolist()) for first in corners for second in corners}
+        own = shifted(padded, (0,) * len(shape), shape, 0)
+        differences = {step: shifted(padded, step, shape, 0) - own for step in sorted(steps) if any(step)}
+        result = jnp.zeros((), unknown.dtype)
+        for (a, corner), c in itertools.product(enumerate(corners), range(len(matrices))):
+            flux = jnp.zeros((), unknown.dtype)
+            for step, difference in differences.items():
+                node = np.flatnonzero(np.all(corners - corner == step, axis=1))
+                weight = float(matrices[c, a, 0, node[0], 0]) if len(node) else 0.0
+                flux = flux + weight * difference if weight else flux
+            result = result + shifted(prepared, -corner, shape, c) * flux
+        return result
+
+
+def shifted(padded: Array, offset, shape: tuple[int, ...], index: int) -> Array:
+    """Values at i + offset of entry `index` of the axis before the grid, which is kept with length one."""
+    return window(padded, (index, *(1 + int(o) for o in offset)), (1, *shape))
+
+
+def _sum(terms):
+    terms = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, terms) if terms else None
