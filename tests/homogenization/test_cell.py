@@ -8,7 +8,7 @@ from random_cells import make_cell, smooth_field
 
 import numpyro_homog as nh
 from numpyro_homog._results import RESULTS
-from numpyro_homog.homogenization import AbstractBoundary, AbstractCell, AbstractLaw
+from numpyro_homog.homogenization import AbstractBoundary, AbstractCell, AbstractGradientLaw, AbstractLaw
 
 SHAPE = (6, 5)
 
@@ -86,19 +86,36 @@ def test_a_wrong_result_of_another_cell_is_caught_by_the_annotation():
         nh.effective_tensor(Scalar(), jnp.ones(3))
 
 
-def test_a_law_is_all_that_another_physics_of_scalars_needs():
-    class Doubled(AbstractLaw):
-        """Conduction with twice the conductivity: every method of a law passes through."""
+class Doubled(AbstractGradientLaw):
+    """Conduction with twice the conductivity, by the basis of its strains."""
 
-        num_components = nh.Conductivity.num_components
-        num_loads = nh.Conductivity.num_loads
-        strain_operator = nh.Conductivity.strain_operator
-        affine = nh.Conductivity.affine
+    basis = nh.Conductivity.basis
 
-        def coefficients(self, field, grid):
-            return nh.Conductivity().coefficients(2 * field, grid)
+    def coefficients(self, field, grid):
+        return nh.Conductivity().coefficients(2 * field, grid)
 
-    cell = nh.CellProblem(nh.Grid(SHAPE), Doubled(), nh.Periodic())
+
+class DoubledByHand(AbstractLaw):
+    """The same by every method of a law."""
+
+    coefficients = Doubled.coefficients
+
+    def num_components(self, ndim):
+        return 1
+
+    def num_loads(self, ndim):
+        return ndim
+
+    def strain_operator(self, gradients):
+        return np.swapaxes(gradients, -1, -2)
+
+    def affine(self, points):
+        return points.T
+
+
+@pytest.mark.parametrize("law", [Doubled(), DoubledByHand()])
+def test_a_law_is_all_that_another_physics_of_scalars_needs(law):
+    cell = nh.CellProblem(nh.Grid(SHAPE), law, nh.Periodic())
     field = smooth_field(0, SHAPE)
     np.testing.assert_allclose(
         nh.effective_tensor(cell, field), 2 * nh.effective_tensor(make_cell(SHAPE), field), rtol=1e-6, atol=1e-9

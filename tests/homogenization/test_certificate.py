@@ -124,7 +124,7 @@ def test_what_the_stats_say(problems, kind):
     solution = nh.solve_cell(cell, fields)
     assert set(solution.stats) == {"iterations", "residual", "error"}
     assert all(value.shape == (4, 2) for value in solution.stats.values())
-    assert np.all(solution.result == nh.homogenization._cell.RESULTS.successful)
+    assert np.all(solution.result == nh.RESULTS.successful)
     assert np.nanmax(np.asarray(solution.stats["residual"])) < 1
     assert np.all(np.asarray(solution.stats["iterations"]) <= cell.max_iterations)
     homogeneous = nh.solve_cell(cell, jnp.full((1, N, N), 2.0))

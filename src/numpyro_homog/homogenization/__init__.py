@@ -19,6 +19,7 @@ from ._effective import AbstractCell as AbstractCell
 from ._effective import effective_tensor as effective_tensor
 from ._elastic_mixture import ElasticMixture as ElasticMixture
 from ._elasticity import LinearElasticity as LinearElasticity
+from ._law import AbstractGradientLaw as AbstractGradientLaw
 from ._law import AbstractLaw as AbstractLaw
 from ._law import Coefficients as Coefficients
 from ._law import Conductivity as Conductivity

@@ -23,7 +23,7 @@ from ._mean_dilatation import largest_lame_ratio, warn_of_locking
 from ._mesh_nodes import checked_elements
 from ._mesh_space import MeshSpace
 from ._primal_dual import AbstractDiscretization, Primal
-from ._solve import Diagnostics, energy_tensor
+from ._solve import Stats, energy_tensor
 from ._space import AbstractSpace
 from ._tensor_fields import Geometry
 from ._voxel_space import VoxelSpace
@@ -144,9 +144,9 @@ def _compute_effective(cell, field):
     parts = cell.discretization.problems(coefficients)
     # One batch of all problems: a member and its dual have the same contrast, and come to lie in the same chunks.
     joined = parts[0] if len(parts) == 1 else jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
-    energies, diagnostics = energy_tensor(space, (cell.tolerance, cell.max_iterations), joined)
-    diagnostics = jax.tree.map(lambda x: jnp.concatenate(jnp.split(x, len(parts)), axis=-1), diagnostics)
-    result = result_of(cell, coefficients, diagnostics)
+    energies, stats = energy_tensor(space, (cell.tolerance, cell.max_iterations), joined)
+    stats = jax.tree.map(lambda x: jnp.concatenate(jnp.split(x, len(parts)), axis=-1), stats)
+    result = result_of(cell, coefficients, stats)
     # A member that failed must not enter a formula whose derivative there is infinite, even if nobody asks for it.
     identity = jnp.eye(energies.shape[-1], dtype=energies.dtype)[None]
     least = [replace_failed(part, result, identity) for part in jnp.split(energies, len(parts))]
@@ -171,20 +171,20 @@ def space_of(cell: CellProblem, bases: tuple, loads: tuple[int, ...] | None = No
     law, preconditioner = cell.discretization.law_of_elements(cell.law), cell.preconditioner
     loads = tuple(range(law.num_loads(cell.grid.ndim))) if loads is None else loads
     cycle = preconditioner.cycle(cell.grid, law, cell.boundary, bases)
-    options = {"cycle": cycle and cycle.preconditioner, "switch": preconditioner.switch(law, cell.grid.ndim)}
+    maker, switch = cycle and cycle.preconditioner, preconditioner.switch(law, cell.grid.ndim)
     if isinstance(cell.grid, Mesh):
-        return MeshSpace(cell.grid, law, cell.boundary, bases, loads, **options)
-    return VoxelSpace(cell.grid, law, cell.boundary, bases, loads, **options)
+        return MeshSpace(cell.grid, law, cell.boundary, bases, loads, maker, switch)
+    return VoxelSpace(cell.grid, law, cell.boundary, bases, loads, maker, switch)
 
 
-def result_of(cell: CellProblem, coefficients: Coefficients, diagnostics: Diagnostics) -> RESULTS:
+def result_of(cell: CellProblem, coefficients: Coefficients, stats: Stats) -> RESULTS:
     """`RESULTS` of each member, shape (batch,)."""
 
     def choose(valid, converged):
         trouble = RESULTS.where(valid, RESULTS.not_converged, RESULTS.bad_coefficient)  # type: ignore[arg-type]
         return RESULTS.where(valid & converged, RESULTS.successful, trouble)  # type: ignore[arg-type]
 
-    certified = (diagnostics.error >= 0) & (diagnostics.error <= cell.tolerance)
+    certified = (stats["error"] >= 0) & (stats["error"] <= cell.tolerance)
     return jax.vmap(choose)(coefficients.valid, jnp.all(certified, axis=-1))
 
 

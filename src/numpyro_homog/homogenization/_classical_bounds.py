@@ -13,11 +13,13 @@ from ..tensors import symmetrize
 from ._moduli import Plane
 from ._phase_properties import phase_properties, phase_scalars
 
-Properties = Real[ArrayLike, "..."] | tuple[Real[ArrayLike, "..."], Real[ArrayLike, "..."]]
-Estimate = Float[Array, "..."] | tuple[Float[Array, "..."], Float[Array, "..."]]
+Properties = Real[ArrayLike, "*phases"] | tuple[Real[ArrayLike, "*bulk"], Real[ArrayLike, "*shear"]]
+Estimate = Float[Array, "*estimate"] | tuple[Float[Array, "*estimate"], Float[Array, "*estimate"]]
 
 
-def voigt_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+def voigt_bound(
+    fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLike, "*phases"]
+) -> Float[Array, "*bound"]:
     """Arithmetic mean sum_j fractions_j properties_j: upper bound for any geometry.
 
     Args:
@@ -46,7 +48,9 @@ def voigt_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLi
     return _voigt(*phase_properties(fractions, properties))
 
 
-def reuss_bound(fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+def reuss_bound(
+    fractions: Real[ArrayLike, "*batch J"], properties: Real[ArrayLike, "*phases"]
+) -> Float[Array, "*bound"]:
     """Harmonic mean (sum_j fractions_j properties_j^-1)^-1: lower bound for any geometry.
 
     Arguments, result and what is refused are those of `voigt_bound`.

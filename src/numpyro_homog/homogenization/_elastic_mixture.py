@@ -26,12 +26,12 @@ class ElasticMixture(eqx.Module):
         spacing: edge lengths of a voxel, one for each grid axis, static.
     """
 
-    phases: Float[Array, "..."]
+    phases: Float[Array, "*batch_and_grid J"]
     moduli: Lame
     rule: Any = eqx.field(static=True)
     spacing: tuple[float, ...] = eqx.field(static=True)
 
-    def stiffness(self, plane: Plane = "strain") -> Float[Array, "..."]:
+    def stiffness(self, plane: Plane = "strain") -> Float[Array, "*batch_and_grid m m"]:
         """Stiffness of each voxel in Mandel notation, shape (*batch, *grid, m, m); in 2D of a plane state."""
         mixed = self.mixed(plane)
         return isotropic_stiffness(*mixed, len(self.spacing)) if isinstance(mixed, tuple) else mixed
@@ -41,7 +41,7 @@ class ElasticMixture(eqx.Module):
         fractions, lame, shear = self.by_phase(*self.moduli.of_plane(plane))
         return self.rule.mix_elastic(fractions, lame, shear, self.spacing)
 
-    def thermal_stress(self, expansion: Array, plane: Plane) -> Float[Array, "..."]:
+    def thermal_stress(self, expansion: Array, plane: Plane) -> Float[Array, "*batch_and_grid m"]:
         """C alpha of each voxel, Mandel, (*batch, *grid, m), for linear expansions of the phases, shape (*batch, J)."""
         shape = self.moduli.lame_lambda.shape
         if expansion.shape[-1:] != shape[-1:] or jnp.broadcast_shapes(expansion.shape, shape) != shape:

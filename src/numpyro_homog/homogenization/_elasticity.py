@@ -8,12 +8,12 @@ from jaxtyping import PyTree
 
 from ..tensors import mandel_factors
 from ._elastic_mixture import ElasticMixture
-from ._law import AbstractLaw, Coefficients, affine_unknowns, strains_of_gradients, tensor_coefficients
-from ._moduli import MANDEL_PAIRS, Lame, Plane, like, mandel_basis, volumetric
+from ._law import AbstractGradientLaw, Coefficients, tensor_coefficients
+from ._moduli import Lame, Plane, like, mandel_basis, volumetric
 from ._tensor_fields import Geometry, as_real_array, field_axes, freeze, hint_of_mix, is_tensor_field
 
 
-class LinearElasticity(AbstractLaw):
+class LinearElasticity(AbstractGradientLaw):
     """Linear elasticity: stress = C(x) : strain, small strains.
 
     The field is `Lame` moduli or a pair (lame_lambda, shear_modulus), arrays of one shape (*batch, *grid) (isotropic);
@@ -51,18 +51,9 @@ class LinearElasticity(AbstractLaw):
         if self.plane not in ("strain", "stress"):
             raise ValueError(f"LinearElasticity(plane=...) must be 'strain' or 'stress'; got {self.plane!r}.")
 
-    def num_components(self, ndim):
-        return ndim
-
-    def num_loads(self, ndim):
-        return len(MANDEL_PAIRS[ndim])
-
-    def strain_operator(self, gradients):
-        return strains_of_gradients(mandel_basis(gradients.shape[-1]), gradients)
-
-    def affine(self, points):
-        """Displacements of unit Mandel strains, without rotation."""
-        return affine_unknowns(mandel_basis(points.shape[-1]), points)
+    def basis(self, ndim):
+        """Symmetric matrices, so that unit strains do not rotate."""
+        return mandel_basis(ndim)
 
     def reference_mode(self, ndim):
         """The volumetric direction: the reference medium has Poisson's ratio near that of the material."""

@@ -15,8 +15,8 @@ from ._tensor_fields import join_components, symmetric_unit, weighted
 
 
 def normal_moments(
-    values: Float[Array, "..."], spacing: tuple[float, ...], order: int = 2
-) -> dict[tuple[int, ...], Float[Array, "..."]]:
+    values: Float[Array, "*batch_and_grid"], spacing: tuple[float, ...], order: int = 2
+) -> dict[tuple[int, ...], Float[Array, "*batch_and_grid"]]:
     """Moments of the interface normals around each voxel: the mean of n_i n_j ..., weighted by the jump.
 
     From the gradients g of `values`, which mark the phases, (*batch, *grid) and periodic, at the corners of the voxel
@@ -42,8 +42,10 @@ def normal_moments(
     for index, moment in jax.lax.optimization_barrier(moments).items():
         terms = [window(moment, step, shape) for step in itertools.product((0, 1), repeat=d)]
         mean = sum(terms[1:], terms[0]) / 2**d
-        share = _isotropic_moment(index, d)
-        moments[index] = mean + eps * share if share else mean
+        # Far from all interfaces that of normals of all directions, in which each axis occurs an even number of times.
+        counts = [index.count(axis) for axis in range(d)]
+        share = {2: 1 / d, 4: 1 / (d * (d + 2))}[order] * math.prod(max(count - 1, 1) for count in counts)
+        moments[index] = mean if any(count % 2 for count in counts) else mean + eps * share
     trace = contract(moments, (), order)
     return {index: moment / trace for index, moment in moments.items()}
 
@@ -54,14 +56,6 @@ def contract(moments: dict[tuple[int, ...], Array], index: tuple[int, ...], orde
     pairs = itertools.product(range(d), repeat=(order - len(index)) // 2)
     terms = [moments[tuple(sorted((*index, *pair, *pair)))] for pair in pairs]
     return sum(terms[1:], terms[0])
-
-
-def _isotropic_moment(index, d):
-    """Component of the moment of normals of all directions, in d dimensions."""
-    if len(index) == 2:
-        return float(index[0] == index[1]) / d
-    i, j, k, l = index  # noqa: E741
-    return ((i == j) * (k == l) + (i == k) * (j == l) + (i == l) * (j == k)) / (d * (d + 2))
 
 
 Moments = dict[tuple[int, ...], Array]  # components of the mean of n n n n, by sorted index

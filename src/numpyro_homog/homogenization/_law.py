@@ -39,11 +39,11 @@ class Coefficients(eqx.Module):
         valid: whether C is finite, symmetric and positive definite everywhere, shape (*batch,).
     """
 
-    values: Float[Array, "..."]
+    values: Float[Array, "*batch_c_grid"]
     bases: tuple = eqx.field(static=True)
-    least: Float[Array, "..."]
-    greatest: Float[Array, "..."]
-    ratio: Float[Array, "..."]
+    least: Float[Array, "*batch"]
+    greatest: Float[Array, "*batch"]
+    ratio: Float[Array, "*batch"]
     valid: Array
 
     @property
@@ -93,24 +93,37 @@ class AbstractLaw(eqx.Module):
         """Coefficients of a user's field; raises ValueError if its shape does not fit."""
 
 
-class Conductivity(AbstractLaw):
+class AbstractGradientLaw(AbstractLaw):
+    """A law whose strains are the components of the gradient in a basis; to write one, give it and `coefficients`."""
+
+    @abc.abstractmethod
+    def basis(self, ndim: int) -> np.ndarray:
+        """Gradients of the unit strains, orthonormal, shape (m, components, ndim)."""
+
+    def num_components(self, ndim):
+        return self.basis(ndim).shape[1]
+
+    def num_loads(self, ndim):
+        return len(self.basis(ndim))
+
+    def strain_operator(self, gradients):
+        strains = np.einsum("mki,qni->qmnk", self.basis(gradients.shape[-1]), gradients)
+        return strains.reshape(*strains.shape[:2], -1)
+
+    def affine(self, points):
+        unknowns = np.einsum("mki,ni->mnk", self.basis(points.shape[-1]), points)
+        return unknowns.reshape(len(unknowns), -1)
+
+
+class Conductivity(AbstractGradientLaw):
     """Heat conduction, diffusion or electric conduction: flux = -k grad u, with k > 0.
 
     The field is k(x), shape (*batch, *grid) (isotropic), or shape (*batch, *grid, d, d), symmetric positive definite
     (anisotropic). The effective tensor has shape (*batch, d, d) and the unit of k.
     """
 
-    def num_components(self, ndim):
-        return 1
-
-    def num_loads(self, ndim):
-        return ndim
-
-    def strain_operator(self, gradients):
-        return np.swapaxes(gradients, -1, -2)
-
-    def affine(self, points):
-        return points.T
+    def basis(self, ndim):
+        return np.eye(ndim)[:, None]
 
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         """Scalars or tensors, as in the description of the class."""
@@ -137,18 +150,7 @@ class Conductivity(AbstractLaw):
         return tensor_coefficients(field, grid, self.reference_mode(d))
 
 
-def strains_of_gradients(basis: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """`AbstractLaw.strain_operator` where strain m is the product of the gradient with basis[m], (components, d)."""
-    strains = np.einsum("mki,qni->qmnk", basis, gradients)
-    return strains.reshape(*strains.shape[:2], -1)
-
-
-def affine_unknowns(basis: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`AbstractLaw.affine` where the gradients of unit strains are an orthonormal basis, (m, components, d)."""
-    return np.einsum("mki,ni->mnk", basis, points).reshape(len(basis), -1)
-
-
-def tensor_coefficients(field: Float[Array, "..."], grid: Geometry, mode: np.ndarray) -> Coefficients:
+def tensor_coefficients(field: Float[Array, "*batch_and_grid m m"], grid: Geometry, mode: np.ndarray) -> Coefficients:
     """Coefficients of a field of symmetric matrices, shape (*batch, *grid, m, m).
 
     The ratio of the reference medium is that of the mean of the field, for a projector-like `mode` (a multiple of a

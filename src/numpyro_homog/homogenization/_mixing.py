@@ -147,7 +147,7 @@ class LaminateMixing(AbstractMixingRule):
 
 
 def mix(
-    phases: Real[ArrayLike, "..."],
+    phases: Real[ArrayLike, "*batch_grid_J"],
     kappa: PyTree,
     rule: AbstractMixingRule = LaminateMixing(),  # noqa: B008  (immutable)
     *,
@@ -189,7 +189,11 @@ def mix(
         _check_stability(given, d)
     phases = jnp.asarray(phases)
     if not jnp.issubdtype(phases.dtype, jnp.floating):
-        _check_one_hot(phases)
+        if not is_traced(phases) and not (phases.ndim and np.all(np.sum(np.asarray(phases), axis=-1) == 1)):
+            raise ValueError(
+                f"phases of shape {phases.shape} and dtype {phases.dtype} are no volume fractions: their sums over the"
+                " last axis are not one. If they are labels, write nh.phases_from_labels(labels, num_phases)."
+            )
         phases = phases.astype(jnp.result_type(float))
     parts = [jnp.asarray(part).astype(phases.dtype) for part in given]
     for part in parts:
@@ -207,9 +211,7 @@ def mix(
     return _conducting(rule, split(phases), split(values), spacing)
 
 
-@eqx.filter_jit
-def _conducting(rule, fractions, kappa, spacing):
-    return rule(fractions, kappa, spacing)
+_conducting = eqx.filter_jit(lambda rule, *arguments: rule(*arguments))
 
 
 def _check_stability(properties, d):
@@ -220,14 +222,6 @@ def _check_stability(properties, d):
         raise ValueError(f"{name} must be finite and positive; got {last}. {VOIDS}")
     if len(concrete) == 2 and not np.all(np.isfinite(concrete[0]) & (concrete[0] + 2 * last / d > 0)):
         raise ValueError(f"lame_lambda must be finite and above -2/{d} of the shear modulus; got {concrete[0]}.")
-
-
-def _check_one_hot(phases):
-    if not is_traced(phases) and not (phases.ndim and np.all(np.sum(np.asarray(phases), axis=-1) == 1)):
-        raise ValueError(
-            f"phases of shape {phases.shape} and dtype {phases.dtype} are no volume fractions: their sums over the last"
-            " axis are not one. If they are labels, write nh.phases_from_labels(labels, num_phases)."
-        )
 
 
 def _mean(phases, values):

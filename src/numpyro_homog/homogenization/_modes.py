@@ -37,7 +37,7 @@ def mode_matrix(corners: np.ndarray) -> np.ndarray:
     return np.prod(np.where(subsets[:, None], 2 * corners - 1, 1), axis=-1).astype(float)
 
 
-def to_modes(padded: Float[Array, "..."], ndim: int) -> Modes:
+def to_modes(padded: Float[Array, "*nodes"], ndim: int) -> Modes:
     """Modes of all voxels, shape (..., *(grid - 1)) each, of nodal values (..., *grid); without the sum of all.
 
     Differences come before sums, so that rounding errors are proportional to differences and not to values.
@@ -55,7 +55,7 @@ def to_modes(padded: Float[Array, "..."], ndim: int) -> Modes:
     return {subset: reduce(subset) for subset in itertools.product((0, 1), repeat=ndim) if any(subset)}
 
 
-def from_modes(modes: Modes, ndim: int) -> Float[Array, "..."]:
+def from_modes(modes: Modes, ndim: int) -> Float[Array, "*nodes"]:
     """Nodal values of modal forces: the transpose of `to_modes`, for the nodes that voxels surround."""
     for number in reversed(range(ndim)):
         joined: Modes = {}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -61,14 +62,20 @@ class GridCycle(NamedTuple):
             space, halo, step = self.spaces[level], halos[level], steps[level]
             coarser = self.spaces[level + 1].geometry.shape
             halved = [a > b for a, b in zip(space.geometry.shape, coarser, strict=True)]
-            weights = _relaxations(min(2**level, _MOST_STEPS))
+            num = min(2**level, _MOST_STEPS)
+            roots = np.cos(np.pi * (2 * np.arange(num) + 1) / (2 * num))  # of a Chebyshev polynomial
+            weights = 2 / ((1 + _SMOOTHED_FROM) + (1 - _SMOOTHED_FROM) * roots)
 
             def smooth(solution, weight):
                 return solution + weight * step * (residual - space.apply(halo, solution)), None
 
             solution = _repeat(smooth, float(weights[0]) * step * residual, weights[1:])
             left = residual - space.apply(halo, solution)
-            solution = solution + _interpolate(cycle(level + 1, _restrict(left, halved, free)), halved, free)
+            refine = functools.partial(_interpolate, halved=halved, free=free)
+            like = jnp.zeros((*residual.shape[:3], *self.spaces[level + 1].points), residual.dtype)
+            # From a copy, so that the compiler does not compute the residual anew for each of its neighbours.
+            (coarse,) = jax.linear_transpose(refine, like)(lax.optimization_barrier(left))
+            solution = solution + refine(cycle(level + 1, coarse))
             return _repeat(smooth, solution, weights[::-1])
 
         if clamped:
@@ -111,12 +118,6 @@ def grid_cycle(grid: Grid, law: AbstractLaw, boundary: AbstractBoundary, bases: 
     return GridCycle(tuple(VoxelSpace(coarser, law, boundary, bases, ()) for coarser in grids))
 
 
-def _relaxations(num):
-    """Weights of `num` steps that damp the spectrum above `_SMOOTHED_FROM`: inverse roots of a Chebyshev polynomial."""
-    roots = np.cos(np.pi * (2 * np.arange(num) + 1) / (2 * num))
-    return 2 / ((1 + _SMOOTHED_FROM) + (1 - _SMOOTHED_FROM) * roots)
-
-
 def _repeat(step, solution, weights):
     """A step for each weight; one alone is written out, more are a loop, which compiles sooner."""
     if len(weights) < 2:
@@ -154,8 +155,8 @@ def _moduli_of(weights, values):
         return weighted(np.abs(weights).sum(axis=1), map(jnp.abs, values))
     signs = np.sign(weights[np.argmax(weights != 0, axis=0), np.arange(weights.shape[1])])
     unique, counts = np.unique((signs * weights).round(12), axis=1, return_counts=True)
-    counts[~unique.any(axis=0)] = 0
-    return weighted(counts, [jnp.abs(weighted(column, values)) if column.any() else 0 for column in unique.T])
+    some = unique.any(axis=0)
+    return weighted(counts[some], [jnp.abs(weighted(column, values)) for column in unique.T[some]])
 
 
 def _direct(space, halo, *, clamped):
@@ -184,23 +185,6 @@ def _direct(space, halo, *, clamped):
         return flat.reshape(residual.shape)
 
     return solve
-
-
-def _restrict(residual, halved, free):
-    """Transpose of `_interpolate`.
-
-    The neighbours come from a copy, so that the compiler does not compute the residual anew for each of them.
-    """
-    axes = [axis for axis, half in enumerate(halved, 3) if half]
-    for axis in axes:
-        last = lax.slice_in_dim(residual, residual.shape[axis] - 1, residual.shape[axis], axis=axis)
-        ends = [jnp.zeros_like(last)] * 2 if free else [last]
-        residual = lax.concatenate([ends[0], residual, *ends[1:]], axis)
-    for axis in axes:
-        end = residual.shape[axis]
-        low, own, high = (lax.slice_in_dim(residual, i, end - 2 + i, 2, axis) for i in range(3))
-        residual = own + 0.5 * (low + high)
-    return residual
 
 
 def _interpolate(unknown, halved, free):

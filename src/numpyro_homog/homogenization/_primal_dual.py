@@ -94,9 +94,9 @@ class EffectiveBounds(NamedTuple):
         mean: likewise; between the two, and far closer to the tensor than either.
     """
 
-    lower: Float[Array, "..."]
-    upper: Float[Array, "..."]
-    mean: Float[Array, "..."]
+    lower: Float[Array, "*batch 2 2"]
+    upper: Float[Array, "*batch 2 2"]
+    mean: Float[Array, "*batch 2 2"]
 
 
 class Bracket(AbstractDiscretization):

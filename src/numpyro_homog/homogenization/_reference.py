@@ -183,7 +183,10 @@ def box_reference(grid: Grid, law: AbstractLaw, *, clamped: bool) -> BoxReferenc
     as reference, which is below the energy of clamped fields; for free faces Korn's inequality adds `korn_factor`.
     """
     symmetric, least = law.symmetric_gradient, law.coercivity(grid.spacing)
-    pairs = [_one_dimensional(n, h) for n, h in zip(grid.shape, grid.spacing, strict=True)]
+    pairs = []
+    for n, h in zip(grid.shape, grid.spacing, strict=True):  # stiffness and mass of linear elements
+        own, shared = np.diag([1.0, *[2.0] * (n - 1), 1.0]), np.eye(n + 1, k=1) + np.eye(n + 1, k=-1)
+        pairs.append(((own - shared) / h, (2 * own + shared) * h / 6))
     solved = [_eigenpairs(stiffness, mass, clamped) for stiffness, mass in pairs]
     values = np.zeros(())
     for eigenvalues, _ in solved:
@@ -223,12 +226,6 @@ def korn_factor(lengths: tuple[float, ...]) -> float:
         and the longer edge. In three dimensions the same value is used, without proof.
     """
     return math.sin(math.atan(min(lengths) / max(lengths)) / 2) ** 2 if len(lengths) > 1 else 1.0
-
-
-def _one_dimensional(num, spacing):
-    """Stiffness and mass of linear elements, (num + 1) x (num + 1)."""
-    own, shared = np.diag([1.0, *[2.0] * (num - 1), 1.0]), np.eye(num + 1, k=1) + np.eye(num + 1, k=-1)
-    return (own - shared) / spacing, (2 * own + shared) * spacing / 6
 
 
 def _eigenpairs(stiffness, mass, clamped):

@@ -38,7 +38,7 @@ class CellSolution(eqx.Module):
     """
 
     effective: Float[Array, "*batch m m"]
-    corrector: Float[Array, "..."]
+    corrector: Float[Array, "*batch_m_nodes"]
     result: RESULTS
     stats: dict[str, Array]
     cell: CellProblem = eqx.field(static=True)
@@ -124,12 +124,12 @@ def _solve_cell(cell, field, loads, start):
     space, coefficients, batch = discretize(cell, field, loads)
     if start is not None:
         start = _start(space, start, batch, coefficients.values.dtype)
-    solution, diagnostics = corrector(space, (cell.tolerance, cell.max_iterations), coefficients, start)
+    solution, stats = corrector(space, (cell.tolerance, cell.max_iterations), coefficients, start)
     effective, rounding = stationary_tensor(space, coefficients.values, solution)
-    result = result_of(cell, coefficients, diagnostics)
+    result = result_of(cell, coefficients, stats)
     solution = space.on_points(solution).reshape(-1, *space.corrector_shape)
     effective, solution = (replace_failed(array, result, jnp.nan) for array in (effective, solution))
-    stats = diagnostics._asdict() | {"error": diagnostics.error + lax.stop_gradient(rounding)}
+    stats = stats | {"error": stats["error"] + lax.stop_gradient(rounding)}
     outputs = (effective, solution, result, stats, largest_lame_ratio(cell.grid, space.law, coefficients))
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
 
@@ -159,8 +159,8 @@ class LocalFields(NamedTuple):
             conduction this is k grad u: the heat flux q is minus it.
     """
 
-    gradient: Float[Array, "..."]
-    flux: Float[Array, "..."]
+    gradient: Float[Array, "*batch_m_grid m"]
+    flux: Float[Array, "*batch_m_grid m"]
 
 
 def local_fields(cell: CellProblem, field: PyTree, solution: CellSolution) -> LocalFields:

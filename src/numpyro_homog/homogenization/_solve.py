@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,43 +25,40 @@ from ._tensor_fields import complementary_values
 Limits = tuple[float, int]  # the tolerance of a cell problem and its most iterations
 
 
-class Diagnostics(NamedTuple):
-    """Iterations, relative residual in the norm of the preconditioner, and certified relative error, (batch, loads)."""
-
-    iterations: Array
-    residual: Array
-    error: Array
+# Of each solve, (batch, loads): "iterations", "residual" relative to the load in the norm of the preconditioner, and
+# "error", the certified upper bound of the relative error of the diagonal entry of the effective tensor.
+Stats = dict[str, Array]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def energy_tensor(space: AbstractSpace, limits: Limits, coefficients: Coefficients) -> tuple[Array, Diagnostics]:
-    """Effective tensors (batch, loads, loads) and `Diagnostics`; the correctors are not kept.
+def energy_tensor(space: AbstractSpace, limits: Limits, coefficients: Coefficients) -> tuple[Array, Stats]:
+    """Effective tensors (batch, loads, loads) and `Stats`; the correctors are not kept.
 
     The tensor is the minimum of the energy over correctors, so its first derivative is the energy of the same
     corrector with the tangent of the coefficients: no further solve.
     """
-    tensors, _, diagnostics = _evaluate(space, limits, coefficients, keep=False)
-    return tensors, diagnostics
+    tensors, _, stats = _evaluate(space, limits, coefficients, keep=False)
+    return tensors, stats
 
 
 @energy_tensor.defjvp
 def _energy_tensor_jvp(space, limits, primals, tangents):
     (coefficients,), (direction,) = primals, tangents
-    tensor, energies, diagnostics = _sensitivities(space, limits, coefficients)
-    return (tensor, diagnostics), (contract(direction.values, energies), _zero_tangents(diagnostics))
+    tensor, energies, stats = _sensitivities(space, limits, coefficients)
+    return (tensor, stats), (contract(direction.values, energies), _zero_tangents(stats))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _sensitivities(space, limits, coefficients: Coefficients):
-    """Effective tensors, their derivatives with respect to the coefficients of each voxel, and `Diagnostics`."""
+    """Effective tensors, their derivatives with respect to the coefficients of each voxel, and `Stats`."""
     return _evaluate(space, limits, coefficients, keep=True)
 
 
 def _evaluate(space, limits, coefficients, *, keep):
     def solve(members):
-        solution, diagnostics = _iterate(space, limits, members)
+        solution, stats = _iterate(space, limits, members)
         energies = space.strain_energies(solution)
-        return contract(members.values, energies), energies if keep else None, diagnostics
+        return contract(members.values, energies), energies if keep else None, stats
 
     return map_in_chunks(solve, coefficients, _contrast(coefficients), space.chunk)
 
@@ -70,9 +66,9 @@ def _evaluate(space, limits, coefficients, *, keep):
 @_sensitivities.defjvp
 def _sensitivities_jvp(space, limits, primals, tangents):
     def through_corrector(coefficients):
-        solution, diagnostics = corrector(space, limits, coefficients, None)
+        solution, stats = corrector(space, limits, coefficients, None)
         energies = space.strain_energies(solution)
-        return contract(coefficients.values, energies), energies, diagnostics
+        return contract(coefficients.values, energies), energies, stats
 
     return jax.jvp(through_corrector, primals, tangents)
 
@@ -80,8 +76,8 @@ def _sensitivities_jvp(space, limits, primals, tangents):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def corrector(
     space: AbstractSpace, limits: Limits, coefficients: Coefficients, start: Array | None
-) -> tuple[Array, Diagnostics]:
-    """Correctors (batch, loads, components, *nodes) and `Diagnostics`. Each derivative costs one more batched solve.
+) -> tuple[Array, Stats]:
+    """Correctors (batch, loads, components, *nodes) and `Stats`. Each derivative costs one more batched solve.
 
     The iteration begins at `start`, which has no influence on the solution, and so no derivative.
     """
@@ -95,7 +91,7 @@ def corrector(
 @corrector.defjvp
 def _corrector_jvp(space, limits, primals, tangents):
     (coefficients, start), (direction, _) = primals, tangents
-    solution, diagnostics = corrector(space, limits, coefficients, start)
+    solution, stats = corrector(space, limits, coefficients, start)
     prepared = space.prepare(coefficients.values)
 
     def unbalanced(values):
@@ -108,7 +104,7 @@ def _corrector_jvp(space, limits, primals, tangents):
 
     _, load = jax.jvp(unbalanced, (coefficients.values,), (direction.values,))
     tangent = lax.custom_linear_solve(lambda u: space.apply(prepared, u), load, solve, symmetric=True)
-    return (solution, diagnostics), (tangent, _zero_tangents(diagnostics))
+    return (solution, stats), (tangent, _zero_tangents(stats))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -129,7 +125,7 @@ def _stationary_tensor_jvp(space, primals, tangents):
     return (contract(values, energies), rounding), (contract(direction, energies), jnp.zeros_like(rounding))
 
 
-def _iterate(space, limits, coefficients, start=None) -> tuple[Array, Diagnostics]:
+def _iterate(space, limits, coefficients, start=None) -> tuple[Array, Stats]:
     """Solve one chunk for all unit strains."""
     tolerance, max_iterations = limits
     values, contrast = _normalize(coefficients)
@@ -160,7 +156,7 @@ def _iterate(space, limits, coefficients, start=None) -> tuple[Array, Diagnostic
 
     done = _precondition(space, max_iterations, coefficients, values, prepared, contrast, allowance, run)
     error = done.bound / space.volume / stiffness(done.energy)
-    return done.solution, Diagnostics(done.num_iterations, done.residual, error)
+    return done.solution, {"iterations": done.num_iterations, "residual": done.residual, "error": error}
 
 
 def _iterate_derivative(space, limits, coefficients, load) -> Array:

@@ -176,7 +176,7 @@ def direction_of(mode: np.ndarray) -> np.ndarray:
     return mode[largest] / np.sqrt(np.trace(mode) * mode[largest, largest]) if np.any(mode) else mode[0]
 
 
-def weighted(weights: Iterable[float], parts: Iterable[Array]) -> Array:
+def weighted(weights: Iterable, parts: Iterable) -> Array:
     """Sum of parts with constant weights, at least one of which is not zero."""
     return functools.reduce(operator.add, (float(w) * part for w, part in zip(weights, parts, strict=True) if w))
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ._law import AbstractLaw, Coefficients, affine_unknowns, strains_of_gradients, tensor_coefficients
+from ._law import AbstractGradientLaw, Coefficients, tensor_coefficients
 from ._moduli import mandel_basis, volumetric
 from ._tensor_fields import Geometry, as_real_array, field_axes
 
 
-class TensorMapLaw(AbstractLaw):
+class TensorMapLaw(AbstractGradientLaw):
     """A linear law given as a function (gradient, *properties) -> flux.
 
     JAX-FEM writes laws so: `TensorMapLaw(problem.get_tensor_map(), num_components=vec)` uses that of a
@@ -51,25 +51,17 @@ class TensorMapLaw(AbstractLaw):
         if self.symmetric and self.components == 1:
             raise ValueError("A potential has no symmetric gradient; leave symmetric out.")
 
-    def num_components(self, ndim):
-        """As given."""
+    def basis(self, ndim):
+        """Mandel strains, or the gradient row by row."""
         if self.symmetric and self.components != ndim:
             raise ValueError(f"A displacement in {ndim} dimensions has {ndim} components; got {self.components}.")
-        return self.components
-
-    def num_loads(self, ndim):
-        return len(self._basis(ndim))
+        return (
+            mandel_basis(ndim) if self.symmetric else np.eye(self.components * ndim).reshape(-1, self.components, ndim)
+        )
 
     @property
     def symmetric_gradient(self):
         return self.symmetric
-
-    def strain_operator(self, gradients):
-        """Mandel strain, or the gradient row by row."""
-        return strains_of_gradients(self._basis(gradients.shape[-1]), gradients)
-
-    def affine(self, points):
-        return affine_unknowns(self._basis(points.shape[-1]), points)
 
     def reference_mode(self, ndim):
         """Volumetric for displacements."""
@@ -88,7 +80,7 @@ class TensorMapLaw(AbstractLaw):
                     f"The properties have shapes {[p.shape for p in parts]}; expected one shape (*batch, *grid) with"
                     f" cell.grid {grid.shape} for all."
                 )
-        basis = jnp.asarray(self._basis(d), dtype)
+        basis = jnp.asarray(self.basis(d), dtype)
         scalars = [jax.ShapeDtypeStruct((), part.dtype) for part in parts]
         flux = jax.eval_shape(self.tensor_map, jax.ShapeDtypeStruct(basis.shape[1:], basis.dtype), *scalars)
         if getattr(flux, "shape", None) != basis.shape[1:]:
@@ -116,8 +108,3 @@ class TensorMapLaw(AbstractLaw):
         error = jnp.max(jax.lax.stop_gradient(errors).reshape(parts[0].shape), axis=space)
         linear = error <= float(jnp.finfo(error.dtype).eps) ** 0.5
         return eqx.tree_at(lambda c: c.valid, coefficients, coefficients.valid & linear)
-
-    def _basis(self, d):
-        """Gradients of unit strains, shape (m, components, d), orthonormal."""
-        num = self.num_components(d)
-        return mandel_basis(d) if self.symmetric else np.eye(num * d).reshape(-1, num, d)

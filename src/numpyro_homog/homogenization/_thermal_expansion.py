@@ -28,13 +28,13 @@ class ThermalExpansion(NamedTuple):
             order in it. No derivative.
     """
 
-    stiffness: Float[Array, "..."]
-    expansion: Float[Array, "..."]
-    error: Float[Array, "..."]
+    stiffness: Float[Array, "*batch m m"]
+    expansion: Float[Array, "*batch m"]
+    error: Float[Array, "*batch m"]
 
 
 def thermal_expansion(
-    cell: CellProblem, field: PyTree, expansion: Real[ArrayLike, "..."], *, throw: bool = True
+    cell: CellProblem, field: PyTree, expansion: Real[ArrayLike, "*materials"], *, throw: bool = True
 ) -> ThermalExpansion:
     """Effective stiffness and thermal expansion (or any other eigenstrain) of a cell.
 

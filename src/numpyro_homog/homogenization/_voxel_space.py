@@ -122,9 +122,7 @@ class VoxelSpace(AbstractSpace):
 
     def _closed(self, unknown):
         """With the first layer behind the last, along each axis."""
-        for axis in range(3, unknown.ndim):
-            unknown = lax.concatenate([unknown, lax.slice_in_dim(unknown, 0, 1, axis=axis)], axis)
-        return unknown
+        return add_halo(unknown, self.geometry.ndim)[(..., *(slice(1, None),) * self.geometry.ndim)]
 
     def _voxels(self, array):
         """Of what belongs to the nodes before it the part that belongs to voxels of the grid."""
