@@ -94,7 +94,10 @@ class AbstractLaw(eqx.Module):
 
 
 class AbstractGradientLaw(AbstractLaw):
-    """A law whose strains are the components of the gradient in a basis; to write one, give it and `coefficients`."""
+    """A law whose strains are the components of the gradient in a basis.
+
+    To write one, give the basis, and how the user's field becomes `Coefficients`.
+    """
 
     @abc.abstractmethod
     def basis(self, ndim: int) -> np.ndarray:

@@ -30,13 +30,11 @@ class MeshSpace(AbstractSpace):
 
     @property
     def work(self) -> int:
-        """Element matrices in voxels."""
         size = self.geometry.elements.shape[1] * self.num_components
         return self.geometry.num_elements * max(1, size**2 // 16)
 
     @property
     def points(self) -> tuple[int, ...]:
-        """All nodes."""
         return (self.geometry.num_points,)
 
     @functools.cached_property
@@ -85,7 +83,6 @@ class MeshSpace(AbstractSpace):
 
     @property
     def reference(self) -> MeshReference:
-        """The Laplacian of one component, factorised."""
         return _reference(self.geometry, self.boundary, self.law.symmetric_gradient)
 
     def mean(self, values):

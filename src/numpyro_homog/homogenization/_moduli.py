@@ -74,13 +74,19 @@ def lame_from_young(young: ArrayLike, poisson: ArrayLike) -> Lame:
 
 
 def young_from_lame(lame_lambda: ArrayLike, shear_modulus: ArrayLike) -> tuple[Array, Array]:
-    """Young's modulus and Poisson's ratio: the inverse of `lame_from_young`, of shapes that broadcast."""
+    """Young's modulus and Poisson's ratio: the inverse of `lame_from_young`.
+
+    Arrays of any shapes that broadcast.
+    """
     lame, shear = _broadcast(lame_lambda, shear_modulus)
     return shear * (3 * lame + 2 * shear) / (lame + shear), lame / (2 * (lame + shear))
 
 
 def lame_from_bulk(bulk: ArrayLike, shear_modulus: ArrayLike) -> Lame:
-    """Lame parameters of the 3D bulk modulus K = lambda + 2/3 shear and the shear modulus, of shapes that broadcast."""
+    """Lame parameters of the bulk modulus K = lambda + 2/3 shear in space, and of the shear.
+
+    Arrays of any shapes that broadcast.
+    """
     volumetric, shear = _broadcast(bulk, shear_modulus)
     return Lame(volumetric - 2 * shear / 3, shear)
 

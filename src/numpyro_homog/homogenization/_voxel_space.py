@@ -30,17 +30,14 @@ class VoxelSpace(AbstractSpace):
 
     @property
     def work(self) -> int:
-        """Its voxels."""
         return self.geometry.num_voxels
 
     @property
     def reference(self) -> AbstractReference:
-        """That of the boundary condition."""
         return self.boundary.reference(self.geometry, self.law)
 
     @property
     def points(self) -> tuple[int, ...]:
-        """Nodes along each axis."""
         return tuple(n + self.boundary.free for n in self.geometry.shape)
 
     @functools.cached_property
@@ -103,15 +100,11 @@ class VoxelSpace(AbstractSpace):
 
     def mean_strains(self, corrector):
         """Values at the centres of the voxels, from differences along one axis and sums along the others."""
-        modes, ndim = self._strained(to_modes(self._closed(corrector), self.geometry.ndim)), self.geometry.ndim
-        lengths = np.array(self.geometry.spacing) * 2 ** (ndim - 1)
-        slopes = [
-            modes[tuple(axis)] / float(h) for axis, h in zip(np.eye(ndim, dtype=int).tolist(), lengths, strict=True)
-        ]
-        parts = {(i, k): slope[:, :, k] for i, slope in enumerate(slopes) for k in range(self.num_components)}
-        strains = [
-            weighted([self.strains[i, m, k] for i, k in parts], parts.values()) for m in range(self.strains.shape[1])
-        ]
+        ndim = self.geometry.ndim
+        modes, axes = self._strained(to_modes(self._closed(corrector), ndim)), np.eye(ndim, dtype=int).tolist()
+        slopes = {(i, k): modes[tuple(a)][:, :, k] for i, a in enumerate(axes) for k in range(self.num_components)}
+        weights = self.strains / (np.array(self.geometry.spacing) * 2 ** (ndim - 1))[:, None, None]
+        strains = [weighted([part[i, k] for i, k in slopes], slopes.values()) for part in np.moveaxis(weights, 1, 0)]
         return self._voxels(jnp.stack(strains, axis=2))
 
     def on_points(self, unknown):
