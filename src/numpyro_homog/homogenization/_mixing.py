@@ -64,7 +64,10 @@ class AbstractMixingRule(eqx.Module):
 
 
 class ArithmeticMixing(AbstractMixingRule):
-    """The mean, sum_j f_j kappa_j (of both Lame parameters): what a softmax relaxation implies. Biased high."""
+    """The mean, sum_j f_j kappa_j: what a softmax relaxation implies. Biased high.
+
+    In elasticity it is that of both Lame parameters.
+    """
 
     def __call__(self, phases, kappa, spacing):
         return _mean(phases, kappa)
@@ -78,7 +81,10 @@ class ArithmeticMixing(AbstractMixingRule):
 
 
 class HarmonicMixing(AbstractMixingRule):
-    """The harmonic mean, 1 / sum_j (f_j / kappa_j), in elasticity of bulk and shear modulus. Biased low."""
+    """The harmonic mean, 1 / sum_j (f_j / kappa_j). Biased low.
+
+    In elasticity it is that of bulk and shear modulus.
+    """
 
     def __call__(self, phases, kappa, spacing):
         return 1 / _mean(phases, [1 / k for k in kappa])
