@@ -13,7 +13,7 @@ from ._cell import CellProblem, discretize
 from ._elastic_mixture import ElasticMixture
 from ._elasticity import LinearElasticity
 from ._moduli import Lame, spherical
-from ._solution import local_fields, solve_cell
+from ._solution import solve_cell, to_unknown
 
 _EXACT = lax.Precision.HIGHEST
 
@@ -103,8 +103,8 @@ def _levin(cell, field, expansion, solution):
     uniform = _solve(mean, space.mean(stress))
     axes = tuple(range(2, stress.ndim))
     rest = stress - on_voxels(jnp.broadcast_to(jnp.expand_dims(uniform, axes), stress.shape))
-    gradient = local_fields(cell, field, solution).gradient.reshape(-1, size, *shape, size)
-    work = space.mean(jnp.sum(gradient * jnp.expand_dims(jnp.moveaxis(rest, 1, -1), 1), axis=-1))
+    strains = space.mean_strains(to_unknown(space, solution.corrector))
+    work = space.mean(jnp.sum(strains * jnp.expand_dims(rest, 1), axis=2))
     stiffness = solution.effective.reshape(-1, size, size)
     found = uniform + _solve(stiffness, work)
     # By Cauchy and Schwarz the error of `work` for load m is at most the root of: energy of the error of corrector m,
