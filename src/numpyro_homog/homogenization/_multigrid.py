@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -71,11 +70,7 @@ class GridCycle(NamedTuple):
 
             solution = _repeat(smooth, float(weights[0]) * step * residual, weights[1:])
             left = residual - space.apply(halo, solution)
-            refine = functools.partial(_interpolate, halved=halved, free=free)
-            like = jnp.zeros((*residual.shape[:3], *self.spaces[level + 1].points), residual.dtype)
-            # From a copy, so that the compiler does not compute the residual anew for each of its neighbours.
-            (coarse,) = jax.linear_transpose(refine, like)(lax.optimization_barrier(left))
-            solution = solution + refine(cycle(level + 1, coarse))
+            solution = solution + _interpolate(cycle(level + 1, _restrict(left, halved, free)), halved, free)
             return _repeat(smooth, solution, weights[::-1])
 
         if clamped:
@@ -185,6 +180,23 @@ def _direct(space, halo, *, clamped):
         return flat.reshape(residual.shape)
 
     return solve
+
+
+def _restrict(residual, halved, free):
+    """Transpose of `_interpolate`.
+
+    The neighbours come from a copy, so that the compiler does not compute the residual anew for each of them.
+    """
+    axes = [axis for axis, half in enumerate(halved, 3) if half]
+    for axis in axes:
+        last = lax.slice_in_dim(residual, residual.shape[axis] - 1, residual.shape[axis], axis=axis)
+        ends = [jnp.zeros_like(last)] * 2 if free else [last]
+        residual = lax.concatenate([ends[0], residual, *ends[1:]], axis)
+    for axis in axes:
+        end = residual.shape[axis]
+        low, own, high = (lax.slice_in_dim(residual, i, end - 2 + i, 2, axis) for i in range(3))
+        residual = own + 0.5 * (low + high)
+    return residual
 
 
 def _interpolate(unknown, halved, free):
