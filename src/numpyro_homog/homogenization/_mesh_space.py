@@ -10,11 +10,12 @@ import numpy as np
 from jax import lax
 
 from ..meshes import Mesh
+from ._energies import load_pairs
 from ._jax_fem import MeshElements
 from ._mesh_nodes import checked_elements
 from ._mesh_reference import MeshReference, mesh_reference
 from ._reference import korn_factor
-from ._space import AbstractSpace, load_pairs
+from ._space import AbstractSpace
 from ._tensor_fields import weighted
 
 

@@ -11,9 +11,10 @@ from jax import lax
 from jaxtyping import Array
 
 from ..grids import Grid
+from ._energies import load_pairs
 from ._modes import add_halo, combine, from_modes, gather, mode_matrix, to_modes, voxel_stiffness, window
 from ._reference import AbstractReference
-from ._space import AbstractSpace, load_pairs
+from ._space import AbstractSpace
 from ._tensor_fields import weighted
 
 

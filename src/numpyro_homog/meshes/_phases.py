@@ -1,11 +1,12 @@
-"""What every reader of a mesh returns, and which array or sets of it tell the phase of each element."""
+"""Which array or which sets of a file tell the phase of each element."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+
+from ._contents import Contents
 
 # Names of arrays that number the phases, in lower case, without the format and without signs between the words.
 _PHASES = re.compile(
@@ -15,25 +16,6 @@ _PHASES = re.compile(
 )
 # Arrays that number the pieces of a geometry, asked where nothing else tells.
 _PIECES = ("gmsh:geometrical", "CellEntityIds", "medit:ref", "nastran:ref", "tetgen:ref", "ugrid:ref", "netgen:index")
-
-
-class Contents(NamedTuple):
-    """Elements of all dimensions as a file holds them, and what may tell their phases.
-
-    Attributes:
-        points: coordinates, shape (num_points, 2 or 3).
-        blocks: name that meshio has for the type, and nodes, shape (num, nodes), of blocks of elements.
-        arrays: numbers of the elements, in the order of the blocks, shape (num_elements,), by name.
-        sets: groups of sets of elements by name, the group that tells the phases best first; each set holds the
-            positions of its elements in the order of the blocks.
-        names: what the numbers of an array stand for, by the name of the array.
-    """
-
-    points: np.ndarray
-    blocks: list[tuple[str, np.ndarray]]
-    arrays: dict[str, np.ndarray]
-    sets: list[dict[str, np.ndarray]]
-    names: dict[str, dict[int, str]]
 
 
 def phases_of(
