@@ -44,11 +44,7 @@ def require_phases(name: str, value: jax.Array, what: str, least: int, advice: s
 
 
 def broadcast_batches(**batches: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape to which the batch shapes of arguments broadcast.
-
-    Raises:
-        ValueError: if they do not.
-    """
+    """The shape to which the batch shapes of arguments broadcast, or `ValueError`."""
     try:
         return np.broadcast_shapes(*batches.values())
     except ValueError:

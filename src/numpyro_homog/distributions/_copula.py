@@ -1,5 +1,7 @@
 """Random fields with any marginal distribution."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
@@ -40,9 +42,7 @@ def _quantile_at_score(marginal: dist.Distribution, score: Float[Array, "*scores
             shape = jnp.asarray(marginal.concentration, score.dtype)
             return jnp.exp(log_gamma_quantile(shape, score)) / marginal.rate
         case dist.TransformedDistribution() if type(marginal).icdf is dist.TransformedDistribution.icdf:
-            sign = 1
-            for transform in marginal.transforms:
-                sign = sign * transform.sign
+            sign = math.prod(transform.sign for transform in marginal.transforms)
             value = _quantile_at_score(marginal.base_dist, jnp.where(sign < 0, -score, score))
             for transform in marginal.transforms:
                 value = transform(value)

@@ -122,10 +122,10 @@ def box(lengths: float | Sequence[float], num_modes: int | Sequence[int]) -> tup
 
 def hyper_parameters(**values: ArrayLike) -> list[Array]:
     """The values as arrays of one floating dtype, if they are positive and their shapes broadcast."""
-    arrays = float_arrays(*values.values())
-    require_positive(**dict(zip(values, arrays, strict=True)))
-    broadcast_batches(**{name: array.shape for name, array in zip(values, arrays, strict=True)})
-    return arrays
+    arrays = dict(zip(values, float_arrays(*values.values()), strict=True))
+    require_positive(**arrays)
+    broadcast_batches(**{name: array.shape for name, array in arrays.items()})
+    return list(arrays.values())
 
 
 def trail(parameter: Array, num_axes: int) -> Array:
@@ -177,8 +177,8 @@ def in_chunks(
     else:
         size = math.ceil(num / min(num_chunks, num))
         num_chunks = math.ceil(num / size)
-        padded = [jnp.pad(array, ((0, num_chunks * size - num), (0, 0)), mode="edge") for array in flat]
-        chunks = [array.reshape(num_chunks, size, d) for array in padded]
+        padding = ((0, num_chunks * size - num), (0, 0))
+        chunks = [jnp.pad(array, padding, mode="edge").reshape(num_chunks, size, d) for array in flat]
         values = jax.lax.map(lambda chunk: jax.checkpoint(function)(*chunk), tuple(chunks))
         values = jnp.moveaxis(values, 0, -2)
         values = values.reshape(*values.shape[:-2], num_chunks * size)[..., :num]

@@ -122,10 +122,9 @@ def _nearest_image(offset, length):
 def periodic_offset(offset: Array, length: float, h: float) -> tuple[Array, Array]:
     """Nearest periodic image of a coordinate difference, and its derivative.
 
-    The fold, where the nearest image changes, is rounded off over the width h of one voxel.
-
     |offset| as a function of position is a tent with its fold at half a period. A voxel that contains the fold sees
-    two images; it gets a mean plane of the two. The quartic makes value, slope and curvature continuous.
+    two images; it gets a mean plane of the two. The fold is rounded off over its width h, by a quartic that makes
+    value, slope and curvature continuous.
     """
     offset = _nearest_image(offset, length)
     size = jnp.abs(offset)

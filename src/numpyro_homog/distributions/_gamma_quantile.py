@@ -45,19 +45,13 @@ def _log_quantile(a, z):
         change = jnp.clip(change, -2, 2)
         return y + change, jnp.max(jnp.abs(change) / (1 + jnp.abs(y)), initial=0), count + 1
 
-    def unfinished(state):
-        return (state[1] > tolerance) & (state[2] < _MAX_STEPS)
-
-    start = _start(a, z)
-    return jax.lax.while_loop(unfinished, step, (start, jnp.asarray(jnp.inf, a.dtype), 0))[0]
-
-
-def _start(a, z):
-    """Wilson and Hilferty's cube, or the power law of small g."""
+    # Begin with Wilson and Hilferty's cube, or the power law of small g.
     power = (log_ndtr(z) + gammaln(a + 1)) / a
     cube = 1 - 1 / (9 * a) + z / (3 * jnp.sqrt(a))
     normal = jnp.log(a) + 3 * jnp.log(jnp.maximum(cube, 0.05))
-    return jnp.where((power < jnp.log(0.2 * (a + 1))) & (cube < 0.6), power, normal)
+    start = jnp.where((power < jnp.log(0.2 * (a + 1))) & (cube < 0.6), power, normal)
+    state = start, jnp.asarray(jnp.inf, a.dtype), 0
+    return jax.lax.while_loop(lambda state: (state[1] > tolerance) & (state[2] < _MAX_STEPS), step, state)[0]
 
 
 def _log_tail(a, x, y, log_gamma, lower):
@@ -84,7 +78,7 @@ def _series(a, x, use):
         return n + 1, a, x, last, total, last / total
 
     one = jnp.ones_like(a)
-    return _converged(term, (one, a, jnp.where(use, x, jnp.zeros_like(x)), one, one, one), 10_000)[-2]
+    return _converged(term, (one, a, jnp.where(use, x, 0), one, one, one), 10_000)[-2]
 
 
 def _fraction(a, x, use):
@@ -98,7 +92,7 @@ def _fraction(a, x, use):
         d = 1 / (b + factor * d)
         return n + 1, a, b, c, d, value * c * d, c * d - 1
 
-    b = jnp.where(use, x + 1 - a, jnp.full_like(x, 41))
+    b = jnp.where(use, x + 1 - a, 41)
     huge = jnp.full_like(b, 1 / jnp.finfo(b.dtype).tiny)
     return _converged(level, (jnp.ones_like(a), a, b, huge, 1 / b, 1 / b, jnp.ones_like(b)), 1000)[-2]
 
@@ -138,10 +132,7 @@ def _log_quantile_jvp(primals, tangents):
     y = _log_quantile(a, z)
     x, lower, log_gamma = jnp.exp(y), z < 0, gammaln(a)
 
-    def log_tail(a):
-        return _log_tail(a, x, y, gammaln(a), lower)
-
-    value, by_a = jax.jvp(log_tail, (a,), (jnp.ones_like(a),))
+    value, by_a = jax.jvp(lambda a: _log_tail(a, x, y, gammaln(a), lower), (a,), (jnp.ones_like(a),))
     log_density = a * y - x - log_gamma
     by_shape = by_a * jnp.exp(value - log_density) * jnp.where(lower, -1, 1).astype(a.dtype)
     by_score = jnp.exp(-(z**2) / 2 - jnp.log(2 * jnp.pi) / 2 - log_density)

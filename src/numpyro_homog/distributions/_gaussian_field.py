@@ -147,10 +147,8 @@ def _require_inside(points, covariance):
     low, high = np.asarray(covariance.bounds).T
     slack = 1e-5 * (high - low)  # coordinates that were rounded
     known = np.asarray([np.zeros(len(low)), points.lengths]) if isinstance(points, Grid) else points
-    expected = (
-        f"in the box {covariance.bounds} of the covariance, beyond which the field would only be mirrored; enlarge "
-        "its `lengths` or its `margin`"
-    )
+    expected = f"in the box {covariance.bounds} of the covariance, beyond which the field would only be mirrored; "
+    expected += "enlarge its `lengths` or its `margin`"
     require(lambda x: (x >= low - slack) & (x <= high + slack), "points", known, expected)
 
 

@@ -161,17 +161,11 @@ def _without_density(law, value, shape, deed="has no density"):
     NumPyro's `get_dependencies`, `get_model_relations` and `render_model` run log densities without computing them,
     only to see what they depend on. They get zeros that depend on the value and on the parameters.
     """
-    if not _numpyro_inspects():
-        raise NotImplementedError(f"{type(law).__name__} {deed}: {_ADVICE}")
-    return jnp.broadcast_to(0.0 * sum(jnp.sum(jnp.asarray(x, float)) for x in jax.tree.leaves((law, value))), shape)
-
-
-def _numpyro_inspects():
-    """Whether the call comes from `numpyro.infer.inspect`, and not from our own look at a population on the way."""
     for frame, _ in traceback.walk_stack(None):
         module = frame.f_globals.get("__name__", "")
         if module == "numpyro.infer.inspect":
-            return True
-        if module.startswith("numpyro_homog.population"):
-            return False
-    return False
+            parts = [jnp.sum(jnp.asarray(leaf, float)) for leaf in jax.tree.leaves((law, value))]
+            return jnp.broadcast_to(0.0 * sum(parts), shape)
+        if module.startswith("numpyro_homog.population"):  # our own look at a population, on the way from there
+            break
+    raise NotImplementedError(f"{type(law).__name__} {deed}: {_ADVICE}")

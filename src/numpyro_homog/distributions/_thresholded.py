@@ -27,20 +27,15 @@ def _cut(scores, fractions, temperature, *, num_axes):
 @jax.jit
 def _phases(scores, fractions, temperature):
     """Scores (..., 1) and parameters that broadcast against them -> phases (..., J)."""
-    thresholds = _thresholds(fractions)
-    if temperature is None:
-        return jax.nn.one_hot(jnp.sum(scores >= thresholds, axis=-1), fractions.shape[-1], dtype=scores.dtype)
-    below = ndtr((jnp.sqrt(1 + temperature**2) * thresholds - scores) / temperature)
-    return jnp.diff(below, axis=-1, prepend=0.0, append=1.0)
-
-
-def _thresholds(fractions):
-    """Normal quantiles of the cumulative fractions, from whichever tail is the smaller one; shape (*batch, J - 1)."""
-    info = jnp.finfo(fractions.dtype)
+    # Normal quantiles of the cumulative fractions, from the smaller tail; that of an absent phase is never reached.
     below = jnp.cumsum(fractions, axis=-1)[..., :-1]
     above = jnp.cumsum(fractions[..., ::-1], axis=-1)[..., -2::-1]
-    tail = jnp.clip(jnp.minimum(below, above), info.tiny, 0.5)  # an absent phase gets a threshold never reached
-    return jnp.where(below < above, ndtri(tail), -ndtri(tail))
+    tail = ndtri(jnp.clip(jnp.minimum(below, above), jnp.finfo(fractions.dtype).tiny, 0.5))
+    thresholds = jnp.where(below < above, tail, -tail)
+    if temperature is None:
+        return jax.nn.one_hot(jnp.sum(scores >= thresholds, axis=-1), fractions.shape[-1], dtype=scores.dtype)
+    shares = ndtr((jnp.sqrt(1 + temperature**2) * thresholds - scores) / temperature)
+    return jnp.diff(shares, axis=-1, prepend=0.0, append=1.0)
 
 
 class ThresholdedGaussianField(AbstractPushforward):

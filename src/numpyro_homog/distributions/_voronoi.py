@@ -30,14 +30,13 @@ def voronoi_phases(
     batch = jnp.broadcast_shapes(seeds.shape[:-2], membership.shape[:-2])
     num, size = math.prod(batch), max(1, _VOXELS_AT_A_TIME // grid.num_voxels)
     parts = [jnp.broadcast_to(p, (*batch, *p.shape[-2:])).reshape(num, *p.shape[-2:]) for p in (seeds, membership)]
-    rasterise = _sharp if sharp else _smooth
     if num <= size:
-        phases = rasterise(parts, grid)
+        phases = _rasterise(parts, grid, sharp)
     else:
         groups = -(-num // size)
         padded = [jnp.pad(p, ((0, groups * size - num), (0, 0), (0, 0)), mode="edge") for p in parts]
         grouped = [p.reshape(groups, size, *p.shape[1:]) for p in padded]
-        phases = jax.lax.map(lambda group: rasterise(group, grid), grouped)
+        phases = jax.lax.map(lambda group: _rasterise(group, grid, sharp), grouped)
         phases = phases.reshape(groups * size, *phases.shape[2:])[:num]
     return phases.reshape(*batch, *phases.shape[1:])
 
@@ -52,18 +51,14 @@ def num_cells(grid: Grid, num_seeds: int) -> int:
     return min(num_seeds, next((num for width, num in widest if edge <= width), 8))
 
 
-def _sharp(parts, grid):
-    seeds, membership = parts
-    which = nearest_seed(jax.lax.stop_gradient(seeds), grid)
-    return jnp.stack(_taken(membership, which, grid), axis=-1)
-
-
-def _smooth(parts, grid):
+def _rasterise(parts, grid, sharp):
     seeds, membership = parts
     batch, num_seeds, _ = seeds.shape
-    num = num_cells(grid, num_seeds)
+    held, num = jax.lax.stop_gradient(seeds), num_cells(grid, num_seeds)
+    if sharp:
+        return jnp.stack(_taken(membership, nearest_seed(held, grid), grid), axis=-1)
     if num < num_seeds:
-        which = nearest_seeds(jax.lax.stop_gradient(seeds), grid, num)
+        which = nearest_seeds(held, grid, num)
     else:
         which = jnp.arange(num, dtype=jnp.int32).reshape(num, 1, *[1] * grid.ndim)
         which = jnp.broadcast_to(which, (num, batch, *grid.shape))
