@@ -34,7 +34,7 @@ class AbstractCovariance(eqx.Module):
     num_modes: eqx.AbstractVar[tuple[int, ...]]
 
     @abc.abstractmethod
-    def spectrum(self) -> Float[Array, "..."]:
+    def spectrum(self) -> Float[Array, "*batch_and_modes"]:
         """The variances lambda_k of the coefficients, shape (*batch, K1, ..., Kd)."""
 
     @abc.abstractmethod
@@ -75,15 +75,12 @@ class AbstractCovariance(eqx.Module):
         """The floating dtype of the hyper-parameters, and so of the field."""
         return jnp.result_type(*jax.tree.leaves(self))
 
-    def __call__(self, x: ArrayLike, y: ArrayLike) -> Float[Array, "..."]:
-        """Covariance of u(x) and u(y), exact for the modes kept.
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> Float[Array, "*batch_and_points"]:
+        """Covariance of u(x) and u(y), shape (*batch, *points), exact for the modes kept.
 
         Args:
             x: points, shape (*points, d).
             y: points that broadcast against x.
-
-        Returns:
-            Array of shape (*batch, *points).
         """
         x, y = jnp.broadcast_arrays(jnp.asarray(x, self.dtype), jnp.asarray(y, self.dtype))
         spectrum, axes = self.spectrum(), range(self.ndim)
@@ -139,18 +136,14 @@ def squared_frequencies(units: Sequence[float], numbers: Sequence[np.ndarray], d
     return jnp.asarray(sum(np.meshgrid(*axes, indexing="ij")), dtype)
 
 
-def sum_on_grid(coefficients: Float[Array, "..."], modes: list[Float[Array, "_ _"]]) -> Float[Array, "..."]:
-    """Coefficients (*batch, K1, ..., Kd) and modes (n_i, K_i) of each axis -> values (*batch, n1, ..., nd).
-
-    One matrix product for each axis.
-    """
-    d = len(modes)
+def sum_on_grid(coefficients: Float[Array, "*modes"], modes: list[Float[Array, "_ _"]]) -> Float[Array, "*values"]:
+    """Coefficients (*batch, K1, ..., Kd) and modes (n_i, K_i) of each axis -> values (*batch, n1, ..., nd)."""
     for axis_modes in modes:
-        coefficients = jnp.tensordot(coefficients, axis_modes, axes=((coefficients.ndim - d,), (1,)))
+        coefficients = jnp.tensordot(coefficients, axis_modes, axes=((coefficients.ndim - len(modes),), (1,)))
     return coefficients
 
 
-def sum_at_points(coefficients: Float[Array, "..."], modes: list[Float[Array, "_ _"]]) -> Float[Array, "..."]:
+def sum_at_points(coefficients: Float[Array, "*modes"], modes: list[Float[Array, "_ _"]]) -> Float[Array, "*values"]:
     """Coefficients (*batch, K1, ..., Kd) and modes (p, K_i) at the points -> values (*batch, p)."""
     values = jnp.tensordot(coefficients, modes[-1], axes=((coefficients.ndim - 1,), (1,)))
     for axis_modes in modes[-2::-1]:
@@ -162,7 +155,7 @@ def in_chunks(
     function: Callable[..., Float[Array, "*batch p"]],
     num_entries: int,
     *points: Float[Array, "*points d"],
-) -> Float[Array, "..."]:
+) -> Float[Array, "*batch_and_points"]:
     """`function` of the points, (p, d) -> (*batch, p), applied to chunks of them: result (*batch, *points).
 
     The memory of a chunk is bounded, in derivatives too, where chunks are computed again; `num_entries` is the size of
