@@ -7,7 +7,7 @@ import pytest
 from random_cells import as_tensors, iid_field, make_cell, random_spd, smooth_field
 
 import numpyro_homog as nh
-from numpyro_homog._results import RESULTS
+from numpyro_homog import RESULTS
 
 SHAPE = (6, 5)
 CELL = make_cell(SHAPE)

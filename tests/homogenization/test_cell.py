@@ -7,7 +7,7 @@ import pytest
 from random_cells import make_cell, smooth_field
 
 import numpyro_homog as nh
-from numpyro_homog._results import RESULTS
+from numpyro_homog import RESULTS
 from numpyro_homog.homogenization import AbstractBoundary, AbstractCell, AbstractGradientLaw, AbstractLaw
 
 SHAPE = (6, 5)

@@ -7,7 +7,7 @@ import pytest
 from random_cells import FIELDS, LENGTHS, SHAPE, close, make_cell, smooth_field
 
 import numpyro_homog as nh
-from numpyro_homog._results import RESULTS
+from numpyro_homog import RESULTS
 from numpyro_homog.homogenization import LinearElasticity
 
 each_kind = pytest.mark.parametrize("kind", FIELDS)

@@ -22,9 +22,7 @@ import numpyro_homog as nh
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein, covariance_of, sandwich
 from numpyro_homog.infer import MinimumDistance
 from numpyro_homog.infer._divergence_objective import DivergenceObjective
-from numpyro_homog.optimise import Descents, LevenbergMarquardt, Progress, Recorder
-from numpyro_homog.optimise._averaged_descents import average_descents
-from numpyro_homog.optimise._basins import is_same_basin
+from numpyro_homog.optimise import Descents, LevenbergMarquardt, Progress, Recorder, average_descents, is_same_basin
 
 KEY = jax.random.key(0)
 DIVERGENCE = SlicedWasserstein(12)

@@ -9,7 +9,6 @@ import pytest
 from estimator_models import laminates
 
 import numpyro_homog as nh
-from numpyro_homog._programs import Programs
 from numpyro_homog.divergences import AbstractDivergence, SlicedWasserstein
 from numpyro_homog.infer import LevenbergMarquardt, MinimumDistance
 
@@ -141,7 +140,7 @@ def test_degenerate_data_are_refused_at_construction(data, message):
     ],
 )
 def test_wrong_runs_are_refused_before_compilation(data, options, message, monkeypatch):
-    monkeypatch.setattr(Programs, "compiled", lambda *args: pytest.fail("compiled"))
+    monkeypatch.setattr("jax.stages.Lowered.compile", lambda *args: pytest.fail("compiled"))
     with pytest.raises(ValueError, match=message):
         MinimumDistance(laminates, data, DIVERGENCE).run(KEY, 10, progress=False, **options)
 

@@ -10,7 +10,6 @@ from estimator_models import laminates
 from numpyro import handlers
 
 import numpyro_homog as nh
-from numpyro_homog._programs import Programs
 from numpyro_homog.divergences import SlicedWasserstein
 from numpyro_homog.infer import MinimumDistance, MinimumDistanceResult, identifiability, reweight
 from numpyro_homog.population import Simulator
@@ -25,7 +24,7 @@ HOLDING = (handlers.substitute, handlers.condition, handlers.do)
 
 @pytest.fixture(autouse=True)
 def nothing_is_compiled(monkeypatch):
-    monkeypatch.setattr(Programs, "compiled", lambda *args: pytest.fail("compiled"))
+    monkeypatch.setattr("jax.stages.Lowered.compile", lambda *args: pytest.fail("compiled"))
 
 
 def run(model=laminates, data=DATA, rng_key=KEY, **kwargs):

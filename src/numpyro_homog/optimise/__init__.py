@@ -1,12 +1,18 @@
 """Minimisation of noisy objectives: descents, many starts, checkpoints and progress. It knows no data."""
 
+from ._averaged_descents import average_descents as average_descents
 from ._basins import Basin as Basin
 from ._basins import BasinTable as BasinTable
+from ._basins import group_by_basin as group_by_basin
+from ._basins import is_same_basin as is_same_basin
 from ._checkpoint import Checkpoint as Checkpoint
 from ._descents import Descents as Descents
 from ._levenberg_marquardt import CONVERGED as CONVERGED
 from ._levenberg_marquardt import Descent as Descent
 from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
+from ._levenberg_marquardt import damped_step as damped_step
+from ._levenberg_marquardt import start_descent as start_descent
+from ._levenberg_marquardt import step_descent as step_descent
 from ._multi_start import DRAWS_PER_START as DRAWS_PER_START
 from ._multi_start import MOST_NOISE as MOST_NOISE
 from ._multi_start import MultiStart as MultiStart

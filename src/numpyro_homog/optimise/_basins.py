@@ -50,15 +50,21 @@ class BasinTable(tuple[Basin, ...]):
 
 
 def is_same_basin(end: Descent, position: np.ndarray, tolerance: float) -> bool:
-    """Whether the quadratic model at an end has a divergence below `tolerance` between the clouds there and here."""
+    """Whether the quadratic model at an end sees no difference to a position.
+
+    Args:
+        end: the end.
+        position: unconstrained.
+        tolerance: divergence between the clouds there and here that counts as none.
+    """
     apart = position.astype(float) - end.position
     return bool(apart @ end.evaluation.curvature @ apart <= tolerance)
 
 
 def group_by_basin(descents: Sequence[Descent], tolerance: float) -> list[list[int]]:
-    """Group descents whose ends predict clouds with a divergence below `tolerance`; least loss first.
+    """Group descents that ended in the same basin; least loss first.
 
-    The divergence between the clouds at two ends is taken from the quadratic model at the better one. Failed descents
+    Their ends predict clouds with a divergence below `tolerance`. The divergence between the clouds at two ends is taken from the quadratic model at the better one. Failed descents
     are in no group.
     """
     alive = [i for i, descent in enumerate(descents) if descent.status != FAILED]

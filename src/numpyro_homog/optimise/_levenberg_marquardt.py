@@ -98,7 +98,9 @@ def step_descent(
     tolerance: float,
     floor: float = 0.0,
 ) -> Descent:
-    """One trial point. The step solves (H + damping D) step = -gradient; its entries are at most two `scale`.
+    """One trial point of a descent.
+
+    The step solves (H + damping D) step = -gradient; its entries are at most two `scale`.
 
     Args:
         descent: the state before; its status is "running".

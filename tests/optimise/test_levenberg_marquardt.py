@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from numpyro_homog.infer import LevenbergMarquardt
-from numpyro_homog.optimise import Evaluation
-from numpyro_homog.optimise._basins import group_by_basin
-from numpyro_homog.optimise._levenberg_marquardt import Descent, damped_step, start_descent, step_descent
+from numpyro_homog.optimise import Descent, Evaluation, damped_step, group_by_basin, start_descent, step_descent
 
 pytestmark = pytest.mark.x32
 
