@@ -64,8 +64,12 @@ def is_same_basin(end: Descent, position: np.ndarray, tolerance: float) -> bool:
 def group_by_basin(descents: Sequence[Descent], tolerance: float) -> list[list[int]]:
     """Group descents that ended in the same basin; least loss first.
 
-    Their ends predict clouds with a divergence below `tolerance`. The divergence between the clouds at two ends is taken from the quadratic model at the better one. Failed descents
-    are in no group.
+    Their ends predict clouds with a divergence below `tolerance`, as the quadratic model at the better one says. Failed
+    descents are in no group.
+
+    Args:
+        descents: their ends.
+        tolerance: as of `is_same_basin`.
     """
     alive = [i for i, descent in enumerate(descents) if descent.status != FAILED]
     alive.sort(key=lambda i: float(descents[i].evaluation.value))
