@@ -15,9 +15,9 @@ from ._messengers import Chunk, InnerOnly, density_change
 class Part(NamedTuple):
     """Which specimens: number of their chunk, place in it (None: all of it), and indices in the plate, shape (num,)."""
 
-    number: Int[Array, "..."]
-    place: Int[Array, "..."] | None
-    indices: Int[Array, "..."]
+    number: Int[Array, "*parts"]
+    place: Int[Array, "*parts"] | None
+    indices: Int[Array, "*parts num"]
 
 
 class SpecimenModel:
