@@ -38,7 +38,10 @@ def test_the_readme_pasted(tmp_path, monkeypatch, capsys):
     for name in ("delay", "kappa"):
         summary = numpyro.diagnostics.summary({name: samples[name]})[name]
         assert summary["r_hat"].max() < 1.1  # of a hundred draws
-        assert (np.abs(summary["mean"] - fit.params[name]) < 2 * summary["std"]).all()
+        # The posterior holds 1000 simulated specimens, the fit 4000 others: with S the covariance of one specimen they
+        # differ by S (1/1000 + 1/4000), which is that of the fit. Five parameters at four of them.
+        assert (np.abs(summary["mean"] - fit.params[name]) < 4 * fit.standard_errors[name]).all()
+        assert (np.abs(np.log(summary["std"] / fit.standard_errors[name])) < np.log(2)).all()
     printed = capsys.readouterr().out
     assert "sampling noise alone makes" in printed
     assert "kappa[2]" in printed
@@ -56,7 +59,11 @@ def laminates(num_specimens):
 
 
 def test_the_page_on_posteriors():
-    """NUTS, a guide, and two samplers of BlackJAX draw from the same posterior: means within half a deviation."""
+    """NUTS, a guide, and two samplers of BlackJAX draw from the same posterior.
+
+    Of 50 particles, and some 50 independent draws of a chain: means agree within four standard errors of a difference,
+    4 sqrt(2 / 50) = .8 deviations.
+    """
     truth = {"delay": jnp.array([0.2, -0.2]), "kappa": jnp.array([1.0, 4.0, 12.0])}
     population = Simulator(laminates, ["K_eff"], (400,))
     names = {"model": laminates, "data": {"K_eff": population.simulate(truth, jax.random.key(9))["K_eff"]}}
@@ -77,4 +84,4 @@ def test_the_page_on_posteriors():
     for draws in found.values():
         for name in truth:
             mean, deviation = np.mean(chain[name], axis=0), np.std(chain[name], axis=0)
-            assert (np.abs(np.mean(draws[name], axis=0) - mean) < 0.5 * deviation).all()
+            assert (np.abs(np.mean(draws[name], axis=0) - mean) < 0.8 * deviation).all()
