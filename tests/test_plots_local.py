@@ -1,5 +1,6 @@
 """Pictures of images and of local fields: what is drawn where, and what is refused."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -197,6 +198,8 @@ def test_stresses_that_cannot_be_drawn():
     for strain in (np.ones(3), [[0.0, 1.0], [0.0, 0.0]]):
         with pytest.raises(ValueError, match=r"symmetric matrix of shape \(2, 2\)"):
             plot_stresses(cell, field, solution, strain=strain)
+    with pytest.raises(ValueError, match=r"has those of loads=\[0\] only"):
+        plot_stresses(cell, field, dataclasses.replace(solution, loads=(0,)))
     with pytest.raises(ValueError, match="draw an elastic cell by plot_stresses"):
         plot_local_fields(cell, field, solution)
     with pytest.raises(ValueError, match="LinearElasticity"):

@@ -70,6 +70,11 @@ def fields_of_one_cell(
         raise ValueError(
             f"{caller} draws one cell, but the solution is a batch {shape}; take a member of the field and solve it."
         )
+    if solution.loads is not None:
+        raise ValueError(
+            f"{caller} draws all unit strains, but the solution has those of loads={list(solution.loads)} only: call"
+            " solve_cell without `loads`."
+        )
     if not np.isfinite(solution.corrector).all():
         raise ValueError("The solution is not finite: solve_cell failed, and its result says why.")
     gradient, flux = local_fields(cell, field, solution)
