@@ -24,7 +24,7 @@ class Request:
     Attributes: the same.
     """
 
-    def __init__(self, evaluate: Callable[..., Array], inputs: tuple[PyTree, ...], rng_key: Array | None = None):
+    def __init__(self, evaluate: Callable[..., Array], inputs: tuple[PyTree, ...], rng_key: Array | None):
         self.evaluate, self.inputs, self.rng_key = evaluate, inputs, rng_key
 
     @functools.cached_property
@@ -101,7 +101,7 @@ def homogenize(
         def evaluate(inputs, rng_key, *, throw=True):
             return effective_tensor(cell, inputs[0], throw=throw)
 
-        request = Request(evaluate, (field,))
+        request = Request(evaluate, (field,), None)
     else:
         rng_key = numpyro.prng_key()
         if rng_key is None:

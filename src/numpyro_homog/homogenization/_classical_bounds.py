@@ -53,7 +53,9 @@ def reuss_bound(
 ) -> Float[Array, "*bound"]:
     """Harmonic mean (sum_j fractions_j properties_j^-1)^-1: lower bound for any geometry.
 
-    Arguments, result and what is refused are those of `voigt_bound`.
+    Args:
+        fractions: as of `voigt_bound`, as are result and what is refused.
+        properties: as of `voigt_bound`.
 
     References:
         Wiener 1912; Reuss 1929; Hill, Proc. Phys. Soc. A 65 (1952) 349.

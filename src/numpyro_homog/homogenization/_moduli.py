@@ -76,7 +76,9 @@ def lame_from_young(young: ArrayLike, poisson: ArrayLike) -> Lame:
 def young_from_lame(lame_lambda: ArrayLike, shear_modulus: ArrayLike) -> tuple[Array, Array]:
     """Young's modulus and Poisson's ratio: the inverse of `lame_from_young`.
 
-    Arrays of any shapes that broadcast.
+    Args:
+        lame_lambda: first Lame parameter.
+        shear_modulus: shear modulus, in the same unit; shapes broadcast.
     """
     lame, shear = _broadcast(lame_lambda, shear_modulus)
     return shear * (3 * lame + 2 * shear) / (lame + shear), lame / (2 * (lame + shear))
@@ -85,7 +87,9 @@ def young_from_lame(lame_lambda: ArrayLike, shear_modulus: ArrayLike) -> tuple[A
 def lame_from_bulk(bulk: ArrayLike, shear_modulus: ArrayLike) -> Lame:
     """Lame parameters of the bulk modulus K = lambda + 2/3 shear in space, and of the shear.
 
-    Arrays of any shapes that broadcast.
+    Args:
+        bulk: bulk modulus.
+        shear_modulus: shear modulus, in the same unit; shapes broadcast.
     """
     volumetric, shear = _broadcast(bulk, shear_modulus)
     return Lame(volumetric - 2 * shear / 3, shear)
@@ -130,7 +134,11 @@ def mandel_to_voigt(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*bat
 
 
 def voigt_to_mandel(stiffness: Float[Array, "*batch m m"]) -> Float[Array, "*batch m m"]:
-    """Stiffness in Mandel notation of one in Voigt notation: the inverse of `mandel_to_voigt`."""
+    """Stiffness in Mandel notation of one in Voigt notation: the inverse of `mandel_to_voigt`.
+
+    Args:
+        stiffness: Voigt matrices, shape (*batch, m, m) with m = 3 or 6.
+    """
     return stiffness * _shear_weights(stiffness)
 
 

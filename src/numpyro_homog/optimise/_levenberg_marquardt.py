@@ -81,7 +81,14 @@ class Descent(NamedTuple):
 
 
 def start_descent(position: np.ndarray, evaluate: Callable, settings: LevenbergMarquardt, scale: np.ndarray) -> Descent:
-    """A descent at its first point; it has failed if that point cannot be evaluated."""
+    """A descent at its first point; it has failed if that point cannot be evaluated.
+
+    Args:
+        position: the point.
+        evaluate: position -> `Evaluation`.
+        settings: the limits.
+        scale: typical size of each coordinate, shape (P,).
+    """
     evaluation = evaluate(position)
     status = RUNNING if evaluation.is_finite else FAILED
     if status == RUNNING and promised_fall(evaluation, scale) <= settings.tolerance * evaluation.value:
@@ -151,6 +158,11 @@ def damped_step(evaluation: Evaluation, damping: float, scale: np.ndarray) -> np
 
     H is the positive part of the curvature without its noise: with the noise, steps along weak directions are too short
     and the descent crawls.
+
+    Args:
+        evaluation: quadratic model at the point.
+        damping: at least 0.
+        scale: typical size of each coordinate, shape (P,).
     """
     diagonal = np.diag(evaluation.curvature) * scale**2
     weight = np.sqrt(np.maximum(diagonal, 1e-3 * diagonal.max(initial=0.0)) + np.finfo(float).tiny) / scale
