@@ -85,6 +85,7 @@ API_PAGE = """# {title}
 .. automodule:: {module}
    :members:
    {imported}
+   {others}
 
    .. autosummary::
       :nosignatures:
@@ -111,11 +112,15 @@ def write_api_pages(app):
     for module, is_package in public_modules():
         members = vars(importlib.import_module(module)).items()
         names = [name for name, value in members if getattr(value, "__module__", "").startswith(module)]
+        # What another namespace owns is shown there.
+        others = [name for name, value in members if getattr(value, "__module__", "").startswith("numpyro_homog")]
+        others = [name for name in others if name not in names]
         content = API_PAGE.format(
             title=module.removeprefix("numpyro_homog."),
             module=module,
             names="\n      ".join(name for name in names if not name.startswith("_")),
             imported=":imported-members:" if is_package else "",
+            others=f":exclude-members: {', '.join(others)}" if others else "",
         )
         path = HERE / "api" / f"{module.removeprefix('numpyro_homog.')}.md"
         if not path.exists() or path.read_text() != content:

@@ -53,12 +53,12 @@ class AbstractCovariance(eqx.Module):
     @property
     @abc.abstractmethod
     def pointwise_variance(self) -> Array | None:
-        """The variance to which the sum is rescaled at every point, shape (*batch); None: the spectrum decides."""
+        """The variance to which the sum is rescaled at every point, shape (*batch), or None where the spectrum decides."""
 
     @property
     @abc.abstractmethod
     def bounds(self) -> tuple[tuple[float, float], ...] | None:
-        """The interval of each axis in which points must lie; None if the field goes on for ever."""
+        """The interval of each axis in which points must lie, or None if the field goes on for ever."""
 
     @property
     def ndim(self) -> int:
