@@ -53,7 +53,7 @@ class AbstractCovariance(eqx.Module):
     @property
     @abc.abstractmethod
     def pointwise_variance(self) -> Array | None:
-        """The variance to which the sum is rescaled at every point, shape (*batch), or None where the spectrum decides."""
+        """The variance to which the sum is rescaled at every point, (*batch), or None where the spectrum decides."""
 
     @property
     @abc.abstractmethod
