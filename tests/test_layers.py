@@ -56,7 +56,7 @@ LEVELS = {
 FIRST_NUMPYRO_LEVEL = 3
 JAX_FEM_FILE = "homogenization._jax_fem"
 COMPAT_FILE = "_compat"
-MAX_LINES, HARD_MAX_LINES, MAX_MEDIAN = 300, 400, 180
+MAX_LINES, HARD_MAX_LINES, MAX_MEDIAN = 300, 400, 115
 # NumPyro names without an underscore that are internal all the same.
 INTERNALS = {"numpyro.primitives.apply_stack"}
 OUTSIDE = {"jax_fem", "gmsh", "petsc4py"}
