@@ -112,7 +112,7 @@ def test_a_hundred_parameters_cost_a_few_forward_passes(many):
         return many.linearize_chunk(vector, rng_key, jnp.asarray(0), _points)
 
     flops = [jax.jit(fn).lower(vector, KEY).compile().cost_analysis()["flops"] for fn in (forward, linearized)]
-    assert flops[1] < 6 * flops[0]
+    assert flops[1] < 1.5 * flops[0]  # 1.02; forward, a tangent for each parameter, 1.97
 
 
 def _points(values):

@@ -202,8 +202,8 @@ class MinimumDistance:
                     descents = Descents(settings, spread_of(prior), recorder)
                     outcome, objective = search(problem, descents, prior, num_starts, keys, noise, drawn)
                 else:
-                    descent: Any = (self.optimizer, self.num_steps, self.batch_size)
-                    outcome, objective = follow(problem, descent, prior[:num_starts], steps_key, keys, noise)
+                    optax: Any = self.optimizer, self.num_steps, self.batch_size
+                    outcome, objective = follow(problem, prior[:num_starts], steps_key, keys, noise, *optax)
         except KeyboardInterrupt:
             if checkpoint is None:
                 raise

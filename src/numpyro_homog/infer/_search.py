@@ -140,17 +140,15 @@ def search(
 
 def follow(
     problem: Problem,
-    descent: tuple[GradientTransformation, int, int | None],
     starts: Float[np.ndarray, "starts P"],
     steps_key: Array,
     keys: tuple[Array, Array],
     noise: float,
+    optimizer: GradientTransformation,
+    num_steps: int,
+    batch_size: int | None,
 ) -> tuple[Outcome, DivergenceObjective | None]:
-    """An optax optimizer, its number of steps and batch size from each start.
-
-    The objective is None for divergences that are no sums of squares.
-    """
-    optimizer, num_steps, batch_size = descent
+    """An optax optimizer from each start; the objective is None for divergences that are no sums of squares."""
     size, recorder, objective = problem.simulator.num_specimens, problem.recorder, None
 
     def value_and_gradient(vector, step_key, data):

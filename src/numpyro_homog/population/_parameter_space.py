@@ -106,7 +106,7 @@ class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
         """
         check_names(params, self)
         # Compiled, for a model that sees a wrong value speaks of its own lines, and not of the parameter.
-        vector = np.asarray(jax.jit(self.to_vector)({name: params[name] for name in self}))
+        vector = np.asarray(self._compiled["vector"]({name: params[name] for name in self}))
         back = self.at(vector)
         for name in self:
             value = np.asarray(params[name])
@@ -172,6 +172,7 @@ class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
 
         return {
             "sample": jax.jit(jax.vmap(lambda key: self.to_vector(self.sample(key)))),
+            "vector": jax.jit(self.to_vector),
             "value": jax.jit(self.from_vector),
             "values": jax.jit(jax.vmap(self.from_vector)),
             "jacobian": jax.jit(jax.jacfwd(entries)),
