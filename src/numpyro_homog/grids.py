@@ -2,6 +2,7 @@
 
 import math
 import operator
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ class Grid(eqx.Module):
     shape: tuple[int, ...] = eqx.field(static=True)
     lengths: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, shape, *_misplaced, lengths=None):
+    def __init__(self, shape: Any, *_misplaced: Any, lengths: Any = None):
         if _misplaced:
             raise TypeError(_advice(shape, _misplaced))
         given = tuple(shape) if np.ndim(shape) else (shape,)
@@ -68,7 +69,7 @@ class Grid(eqx.Module):
         """Volume (area in 2D) of one voxel."""
         return math.prod(self.spacing)
 
-    def centers(self, dtype=None) -> Float[Array, "*grid d"]:
+    def centers(self, dtype: Any = None) -> Float[Array, "*grid d"]:
         """Coordinates of the voxel centres, shape (*shape, d), in the unit of `lengths`."""
         dtype = jnp.result_type(float) if dtype is None else dtype
         axes = [
@@ -78,7 +79,7 @@ class Grid(eqx.Module):
         return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-def _advice(shape, others):
+def _advice(shape: Any, others: tuple) -> str:
     """What to write for `Grid(shape, *others)`: more axes, or lengths."""
     if np.ndim(shape) or any(map(np.ndim, others)):
         return f"Grid takes lengths by name: write Grid({shape}, lengths={others[0]})."
@@ -89,7 +90,7 @@ def _advice(shape, others):
     )
 
 
-def block_means(fractions, factors: tuple[int, ...]):
+def block_means(fractions: Any, factors: tuple[int, ...]) -> Any:
     """Means over blocks of voxels, of fractions (*batch, *grid, J) in NumPy or JAX; `factors` divide the grid axes."""
     first = fractions.ndim - 1 - len(factors)
     split = [size for n, f in zip(fractions.shape[first:-1], factors, strict=True) for size in (n // f, f)]

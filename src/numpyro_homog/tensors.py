@@ -78,7 +78,7 @@ def least_eigenvalue(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batc
     return jax.numpy.linalg.eigvalsh(tensors)[..., 0]
 
 
-def _size(tensors):
+def _size(tensors: Array | np.ndarray) -> int:
     """Length d of the last two axes."""
     if tensors.ndim < 2 or tensors.shape[-1] != tensors.shape[-2]:
         raise ValueError(
@@ -88,5 +88,5 @@ def _size(tensors):
     return tensors.shape[-1]
 
 
-def _component_indices(d):
+def _component_indices(d: int) -> np.ndarray:
     return np.concatenate([np.diag_indices(d), np.triu_indices(d, 1)], axis=1)

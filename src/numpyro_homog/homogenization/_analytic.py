@@ -2,9 +2,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._results import VOIDS
+from .._typing import Tensors
 from ._effective import AbstractCell
 
 
@@ -75,7 +76,7 @@ class CheckerboardCell(AbstractCell):
         return _reject(jnp.stack(rows, axis=-2), bad, throw)
 
 
-def _reject(effective, bad, throw):
+def _reject(effective: Tensors, bad: Bool[Array, "*batch"], throw: bool) -> Tensors:
     if throw:
         message = "A coefficient is zero, negative or not finite; closed-form cells need positive coefficients."
         return eqx.error_if(effective, bad, f"{message} {VOIDS}")

@@ -17,7 +17,7 @@ def map_in_chunks(fn: Callable, arrays: PyTree, cost: Array, chunk: int) -> PyTr
     """
 
     @custom_vmap
-    def mapped(arrays, cost):
+    def mapped(arrays: PyTree, cost: Array) -> PyTree:
         batch = cost.shape[0]
         if batch <= chunk:
             return fn(arrays)
@@ -30,8 +30,8 @@ def map_in_chunks(fn: Callable, arrays: PyTree, cost: Array, chunk: int) -> PyTr
         return jax.tree.map(lambda r: r.reshape(num_chunks * chunk, *r.shape[2:])[position], results)
 
     @mapped.def_vmap
-    def _(axis_size, batched, arrays, cost):
-        def merge(array, is_batched):
+    def _(axis_size: int, batched: list, arrays: PyTree, cost: Array) -> tuple[PyTree, PyTree]:
+        def merge(array: Array, is_batched: bool) -> Array:
             array = array if is_batched else jnp.broadcast_to(array, (axis_size, *array.shape))
             return array.reshape(axis_size * array.shape[1], *array.shape[2:])
 

@@ -40,11 +40,11 @@ class AbstractBoundary(eqx.Module):
 class Periodic(AbstractBoundary):
     """Periodic corrector of zero mean: the cell is the unit of a lattice."""
 
-    def numbers(self, mesh):
+    def numbers(self, mesh: Mesh) -> np.ndarray:
         """Opposite faces share their nodes; raises ValueError if these do not match."""
         return periodic_numbers(mesh)
 
-    def reference(self, grid, law):
+    def reference(self, grid: Grid, law: AbstractLaw) -> AbstractReference:
         """By Fourier transform."""
         return fourier_reference(grid, law)
 
@@ -59,12 +59,12 @@ class Affine(AbstractBoundary):
         Huet, J. Mech. Phys. Solids 38 (1990); Hazanov and Huet, J. Mech. Phys. Solids 42 (1994).
     """
 
-    def numbers(self, mesh):
+    def numbers(self, mesh: Mesh) -> np.ndarray:
         """Nodes inside of the box."""
         inner = ~np.any(np.logical_or(*faces(mesh)), axis=1)
         return np.where(inner, np.cumsum(inner) - 1, -1)
 
-    def reference(self, grid, law):
+    def reference(self, grid: Grid, law: AbstractLaw) -> AbstractReference:
         """By one-dimensional eigenvectors that vanish at the ends."""
         return box_reference(grid, law, clamped=True)
 
@@ -81,12 +81,12 @@ class UniformFlux(AbstractBoundary):
     """
 
     @property
-    def free(self):
+    def free(self) -> bool:
         return True
 
-    def numbers(self, mesh):
+    def numbers(self, mesh: Mesh) -> np.ndarray:
         return np.arange(mesh.num_points)
 
-    def reference(self, grid, law):
+    def reference(self, grid: Grid, law: AbstractLaw) -> AbstractReference:
         """By one-dimensional eigenvectors with free ends, on the fields of zero mean gradient."""
         return box_reference(grid, law, clamped=False)

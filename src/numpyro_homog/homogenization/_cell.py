@@ -131,7 +131,7 @@ def evaluate(cell: CellProblem, field: PyTree, *, throw: bool, progress: bool = 
 
 
 @functools.lru_cache(maxsize=256)
-def _measure(cell, structure, signature):
+def _measure(cell: CellProblem, structure: jax.tree_util.PyTreeDef, signature: tuple) -> tuple[tuple[int, ...], int]:
     """Batch axes of fields of one shape, and the work for a member in voxels."""
     arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
     coefficients = jax.eval_shape(lambda field: cell.law.coefficients(field, cell.grid), arrays)
@@ -139,7 +139,8 @@ def _measure(cell, structure, signature):
 
 
 @jax.jit
-def _compute_effective(cell, field):
+def _compute_effective(cell: CellProblem, field: PyTree) -> tuple[PyTree, RESULTS, Array | None]:
+    """What the discretisation makes of a field, `RESULTS`, and `largest_lame_ratio`, each with the batch axes."""
     space, coefficients, batch = discretize(cell, field)
     parts = cell.discretization.problems(coefficients)
     # One batch of all problems: a member and its dual have the same contrast, and come to lie in the same chunks.
@@ -180,7 +181,7 @@ def space_of(cell: CellProblem, bases: tuple, loads: tuple[int, ...] | None = No
 def result_of(cell: CellProblem, coefficients: Coefficients, stats: Stats) -> RESULTS:
     """`RESULTS` of each member, shape (batch,)."""
 
-    def choose(valid, converged):
+    def choose(valid: Array, converged: Array) -> RESULTS:
         trouble = RESULTS.where(valid, RESULTS.not_converged, RESULTS.bad_coefficient)  # type: ignore[arg-type]
         return RESULTS.where(valid & converged, RESULTS.successful, trouble)  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ from ._moduli import Plane
 from ._phase_properties import phase_properties, phase_scalars
 
 Properties = Real[ArrayLike, "*phases"] | tuple[Real[ArrayLike, "*bulk"], Real[ArrayLike, "*shear"]]
+Phases, Scalars = Float[Array, "*batch J"], Float[Array, "*batch"]
 Estimate = Float[Array, "*estimate"] | tuple[Float[Array, "*estimate"], Float[Array, "*estimate"]]
 
 
@@ -26,9 +27,8 @@ def voigt_bound(
         fractions: volume fractions of the phases, shape (*batch, J), >= 0, with sum one.
         properties: scalars (conductivities, or bulk or shear moduli), shape (*batch, J), > 0; or symmetric positive
             definite tensors (d x d conductivities, m x m stiffnesses in Mandel notation, such as those of
-            `isotropic_stiffness` with the plane state of the cell), shape (*batch, J, m, m). The
-            batch axes of both arguments broadcast. What can be read both ways, because J = m, is read by its rank:
-            give it the batch axes of `fractions`.
+            `isotropic_stiffness` with the plane state of the cell), shape (*batch, J, m, m). The batch axes of both
+            arguments broadcast. What can be read both ways, J = m, is read by its rank: give it those of `fractions`.
 
     Returns:
         Bound in the unit of `properties`, shape (*batch,) or (*batch, m, m), there in the Loewner order.
@@ -148,21 +148,21 @@ def self_consistent(
 
 
 @jax.jit
-def _voigt(fractions, properties):
+def _voigt(fractions: Array, properties: Array) -> Array:
     shape = fractions.shape + (1,) * (properties.ndim - fractions.ndim)
     return jnp.sum(fractions.reshape(shape) * properties, axis=fractions.ndim - 1)
 
 
 @jax.jit
-def _reuss(fractions, properties):
+def _reuss(fractions: Array, properties: Array) -> Array:
     if properties.ndim == fractions.ndim:
         return 1 / _voigt(fractions, 1 / properties)
     return symmetrize(jnp.linalg.inv(_voigt(fractions, symmetrize(jnp.linalg.inv(properties)))))
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _hashin_shtrikman(fractions, parts, ndim):
-    def bound(extreme):
+def _hashin_shtrikman(fractions: Phases, parts: list[Phases], ndim: int) -> tuple[list[Scalars], list[Scalars]]:
+    def bound(extreme: Callable) -> list[Scalars]:
         shifts = _shifts([extreme(fractions, part) for part in parts], ndim)
         return [_shifted_mean(fractions, part, shift) for part, shift in zip(parts, shifts, strict=True)]
 
@@ -170,20 +170,20 @@ def _hashin_shtrikman(fractions, parts, ndim):
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _self_consistent(fractions, parts, ndim):
+def _self_consistent(fractions: Phases, parts: list[Phases], ndim: int) -> list[Scalars]:
     last = parts[-1]
 
-    def medium(x):
+    def medium(x: Scalars) -> list[Scalars]:
         return [x] if len(parts) == 1 else [_shifted_mean(fractions, parts[0], 2 * (ndim - 1) / ndim * x), x]
 
-    def imbalance(x):
+    def imbalance(x: Scalars) -> Scalars:
         shift = _shifts(medium(x), ndim)[-1]
         return jnp.sum(fractions * (last - x[..., None]) / (last + shift[..., None]), axis=-1)
 
     return medium(_root(imbalance, _least(fractions, last), _greatest(fractions, last)))
 
 
-def _shifts(reference, ndim):
+def _shifts(reference: list[Scalars], ndim: int) -> list[Scalars]:
     """What is added to each property in the means: conductivity, or bulk and shear modulus of the reference."""
     if len(reference) == 1:
         return [(ndim - 1) * reference[0]]
@@ -192,25 +192,25 @@ def _shifts(reference, ndim):
     return [2 * (ndim - 1) / ndim * shear, shear * rise]
 
 
-def _shifted_mean(fractions, values, shift):
+def _shifted_mean(fractions: Phases, values: Phases, shift: Scalars) -> Scalars:
     """(sum f / (x + r))^-1 - r, as a weighted mean, in which nothing cancels."""
     weights = fractions / (values + shift[..., None])
     return jnp.sum(weights * values, axis=-1) / jnp.sum(weights, axis=-1)
 
 
-def _least(fractions, values):
+def _least(fractions: Phases, values: Phases) -> Scalars:
     return jnp.min(jnp.where(fractions > 0, values, jnp.inf), axis=-1)
 
 
-def _greatest(fractions, values):
+def _greatest(fractions: Phases, values: Phases) -> Scalars:
     return jnp.max(jnp.where(fractions > 0, values, 0), axis=-1)
 
 
-def _root(falling: Callable, least: Array, greatest: Array) -> Array:
+def _root(falling: Callable, least: Scalars, greatest: Scalars) -> Scalars:
     """Root of an elementwise function that is positive at `least` and negative at `greatest`, both positive."""
 
-    def solve(fn, _):
-        def halve(_, bracket):
+    def solve(fn: Callable, _: Scalars) -> Scalars:
+        def halve(_: Array, bracket: tuple[Scalars, Scalars]) -> tuple[Scalars, Scalars]:
             low, high = bracket
             middle = jnp.sqrt(low) * jnp.sqrt(high)
             below = fn(middle) > 0
@@ -224,5 +224,5 @@ def _root(falling: Callable, least: Array, greatest: Array) -> Array:
     return lax.custom_root(falling, lax.stop_gradient(least), solve, lambda linear, y: y / linear(jnp.ones_like(y)))
 
 
-def _as_given(parts):
+def _as_given(parts: list[Scalars]) -> Estimate:
     return parts[0] if len(parts) == 1 else tuple(parts)

@@ -38,13 +38,13 @@ class ReferenceMedium(AbstractPreconditioner):
     Iterations do not depend on the mesh, and grow like the square root of the contrast.
     """
 
-    def check(self, grid, law, boundary):
+    def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """It exists for all cells."""
 
-    def cycle(self, grid, law, boundary, bases):
+    def cycle(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> None:
         return None
 
-    def switch(self, law, ndim):
+    def switch(self, law: AbstractLaw, ndim: int) -> float:
         return math.inf
 
 
@@ -71,11 +71,11 @@ class Multigrid(AbstractPreconditioner):
 
     contrast: float | None = eqx.field(static=True, default=None)
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         if self.contrast is not None and not self.contrast >= 1:
             raise ValueError(f"contrast is greatest over least coefficient, at least 1; got {self.contrast}.")
 
-    def check(self, grid, law, boundary):
+    def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """Voxels that can be halved."""
         if not isinstance(grid, Grid) or not isinstance(boundary, Periodic | Affine | UniformFlux):
             raise ValueError(
@@ -84,10 +84,10 @@ class Multigrid(AbstractPreconditioner):
             )
         coarser_shapes(grid, law)
 
-    def cycle(self, grid, law, boundary, bases):
+    def cycle(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> GridCycle:
         return grid_cycle(grid, law, boundary, bases)
 
-    def switch(self, law, ndim):
+    def switch(self, law: AbstractLaw, ndim: int) -> float:
         """`contrast`, or where the two take as long."""
         if self.contrast is not None:
             return self.contrast

@@ -7,29 +7,25 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ._tensor_fields import Unknown
+
 # How far below what is allowed a member of a batch waits for the others, and by how much a bound is expected to exceed
 # the estimate of the preconditioner before it is known.
 _PATIENCE = 0.1
 _EXCESS = 10.0
 
 
+PerLoad = Float[Array, "batch loads"]
+
+
 class Iterations(NamedTuple):
-    """Where an iteration stands.
+    """Where an iteration stands."""
 
-    Attributes:
-        solution: shape (batch, loads, components, *nodes).
-        remainder: the residual, as the recurrence has it; shape of the solution.
-        energy: b' A^-1 b as far as it has been found (a lower bound that grows with the iterations).
-        bound: upper bound of the squared energy norm of the error of the solution.
-        residual: norm of the residual relative to the load, in the norm of the preconditioner.
-        num_iterations: number of iterations.
-    """
-
-    solution: Float[Array, "batch loads k *nodes"]
-    remainder: Float[Array, "batch loads k *nodes"]
-    energy: Float[Array, "batch loads"]
-    bound: Float[Array, "batch loads"]
-    residual: Float[Array, "batch loads"]
+    solution: Unknown
+    remainder: Unknown  # the residual, as the recurrence has it
+    energy: PerLoad  # b' A^-1 b as far as it has been found: a lower bound that grows with the iterations
+    bound: PerLoad  # of the squared energy norm of the error of the solution, from above
+    residual: PerLoad  # its norm relative to that of the load, in the norm of the preconditioner
     num_iterations: Int[Array, "batch loads"]
 
 
@@ -47,11 +43,13 @@ class GaussRadau(NamedTuple):
 
     least: float
 
-    def start(self, load: Array, rz: Array, allowed: Array) -> tuple[Array, Array]:
+    def start(self, load: Unknown, rz: PerLoad, allowed: PerLoad) -> tuple[PerLoad, PerLoad]:
         """Bound at zero, and what `follow` wants to remember."""
         return rz / self.least, jnp.full_like(rz, 1 / self.least)
 
-    def follow(self, residual, rz, alpha, beta, allowed, bound, factor) -> tuple[Array, Array]:
+    def follow(
+        self, residual: Unknown, rz: PerLoad, alpha: PerLoad, beta: PerLoad, allowed: PerLoad, factor: PerLoad
+    ) -> tuple[PerLoad, PerLoad]:
         """Bound after an iteration with these coefficients, and what to remember."""
         excess = factor - alpha
         tighter = excess / (self.least * excess + beta)
@@ -72,13 +70,15 @@ class ReferenceBound(NamedTuple):
     least: float  # lower bound of the operator relative to R, > 0
     complementary: Callable | None = None  # D, see `complementary_values`, where it is known
 
-    def start(self, load: Array, rz: Array, allowed: Array) -> tuple[Array, Array]:
+    def start(self, load: Unknown, rz: PerLoad, allowed: PerLoad) -> tuple[PerLoad, PerLoad]:
         """Bound at zero, and what `follow` wants to remember."""
         # A preconditioner of at most twice the inverse: otherwise the bound cannot suffice.
-        bound, _ = self.follow(load, rz, rz, rz, allowed, rz, jnp.full_like(rz, 0.5))
+        bound, _ = self.follow(load, rz, rz, rz, allowed, jnp.full_like(rz, 0.5))
         return bound, jnp.full_like(rz, _EXCESS)
 
-    def follow(self, residual, rz, alpha, beta, allowed, bound, excess) -> tuple[Array, Array]:
+    def follow(
+        self, residual: Unknown, rz: PerLoad, alpha: PerLoad, beta: PerLoad, allowed: PerLoad, excess: PerLoad
+    ) -> tuple[PerLoad, PerLoad]:
         """Bound after an iteration, and what to remember.
 
         It is dear, and made of all members at once: those that may have finished wait for the others, which costs
@@ -92,11 +92,11 @@ class ReferenceBound(NamedTuple):
         excess = jnp.where(known, jnp.maximum(0.5 * bound / jnp.where(rz > 0, rz, 1), 1), excess)
         return bound, excess
 
-    def bound(self, residual: Array) -> Array:
-        """Bound of the squared energy norm of what has this residual, shape (batch, loads)."""
+    def bound(self, residual: Unknown) -> PerLoad:
+        """Bound of the squared energy norm of what has this residual."""
         return _product(*self._pair(residual))
 
-    def _pair(self, residual):
+    def _pair(self, residual: Unknown) -> tuple[Unknown, Unknown]:
         """Two fields whose product is the bound.
 
         A branch that ended in the product itself would be several times slower, the operator fused into the sum.
@@ -107,7 +107,7 @@ class ReferenceBound(NamedTuple):
         return potential, residual / self.least
 
 
-def _product(first, second):
+def _product(first: Unknown, second: Unknown) -> PerLoad:
     """Inner product of the fields of a member and load case, or zero where it is negative by rounding."""
     return jnp.maximum(jnp.sum(first * second, axis=tuple(range(2, first.ndim))), 0)
 
@@ -116,37 +116,29 @@ def conjugate_gradients(
     matvec: Callable,
     precondition: Callable,
     certificate: GaussRadau | ReferenceBound,
-    load: Float[Array, "batch loads k *nodes"],
+    load: Unknown,
     active: Bool[Array, "batch loads"],
-    energy: Float[Array, "batch loads"],
+    energy: PerLoad,
     allowance: Callable,
     max_iterations: int,
 ) -> Iterations:
-    """Solve A x = load for each member and load case, until the energy error is certified.
+    """Solve A x = load for each active member and load case, until the energy error is certified; others are zero.
 
-    Each (member, load case) runs its own recurrence and is frozen when it has finished, so the members of a batch
-    cannot disturb one another.
-
-    Args:
-        matvec: A.
-        precondition: M, an approximate inverse of A on the complement of its null space, zero on the null space.
-        certificate: upper bound of the squared energy norm of the error.
-        load: right-hand sides, orthogonal to the null space of A.
-        active: what is to be solved; the others come back as zero.
-        energy: what an earlier run has found, if `load` is what it left over.
-        allowance: function of the energy found so far that returns the admissible `bound`.
-        max_iterations: number of iterations after which the unfinished are given up.
+    Each runs its own recurrence and is frozen when it has finished, so the members of a batch cannot disturb one
+    another. `load` is orthogonal to the null space of A; `precondition` is an approximate inverse of A beside it, and
+    zero on it. `energy` is what an earlier run has found, if `load` is what it left over, and `allowance` is a function
+    of the energy found so far that returns the admissible `bound`.
     """
     axes = tuple(range(2, load.ndim))
     widen = lambda scalars: lax.expand_dims(scalars, axes)  # noqa: E731
 
-    def unfinished(bound, energy, running):
+    def unfinished(bound: PerLoad, energy: PerLoad, running: Bool[Array, "batch loads"]) -> Bool[Array, "batch loads"]:
         return running & ~(bound <= allowance(energy))
 
-    def condition(state):
+    def condition(state: tuple) -> Array:
         return jnp.any(state[-1]) & (state[-2] < max_iterations)
 
-    def iterate(state):
+    def iterate(state: tuple) -> tuple:
         x, r, p, rz, bound, memory, energy, count, step, running = state
         q = matvec(p)
         curvature = jnp.sum(p * q, axis=axes)
@@ -160,7 +152,7 @@ def conjugate_gradients(
         p = z + widen(beta) * p
         energy = energy + alpha * rz
         allowed = jnp.where(running, allowance(energy), -jnp.inf)
-        followed = certificate.follow(r, new, alpha, beta, allowed, bound, memory)
+        followed = certificate.follow(r, new, alpha, beta, allowed, memory)
         rz, bound, memory = (
             jnp.where(running, now, before) for now, before in zip((new, *followed), (rz, bound, memory), strict=True)
         )
@@ -178,20 +170,17 @@ def conjugate_gradients(
     return Iterations(x, r, energy, bound, residual, count)
 
 
-def found_before(load: Array, solution: Array | None = None, remainder: Array | None = None) -> Iterations:
+def found_before(load: Unknown, solution: Unknown | None = None, remainder: Unknown | None = None) -> Iterations:
     """Where an iteration begins: at a known solution with its residual, or at zero if that is closer to the truth."""
-    axes = tuple(range(2, load.ndim))
     zero = jnp.zeros(load.shape[:2], load.dtype)
-    found = Iterations(jnp.zeros_like(load), load, zero, zero, zero, jnp.zeros(zero.shape, jnp.int32))
+    found = Iterations(jnp.zeros_like(load), load, zero, zero, zero, zero.astype(jnp.int32))
     if solution is None or remainder is None:
         return found
+    axes = tuple(range(2, load.ndim))
     energy = jnp.sum(solution * (load + remainder), axis=axes)
     closer = lax.expand_dims(energy > 0, axes)
-    return found._replace(
-        solution=jnp.where(closer, solution, 0),
-        remainder=jnp.where(closer, remainder, load),
-        energy=jnp.maximum(energy, 0),
-    )
+    solution, remainder = jnp.where(closer, solution, 0), jnp.where(closer, remainder, load)
+    return found._replace(solution=solution, remainder=remainder, energy=jnp.maximum(energy, 0))
 
 
 def certified_solution(
@@ -213,16 +202,16 @@ def certified_solution(
     """
     axes = tuple(range(2, found.solution.ndim))
 
-    def condition(state):
+    def condition(state: tuple) -> Array:
         _, _, pending, rounds = state
         return jnp.any(pending) & (rounds < max_rounds)
 
-    def check(found):
+    def check(found: Iterations) -> tuple[Unknown, PerLoad]:
         truth = residual(found.solution)
         drift = reference.bound(truth - found.remainder)
         return truth, jnp.where(doubtful, (jnp.sqrt(found.bound) + jnp.sqrt(drift)) ** 2, found.bound)
 
-    def go_on(state):
+    def go_on(state: tuple) -> tuple:
         found, load, pending, rounds = state
         step = solve(load, pending, found.energy)
         wide = lax.expand_dims(pending, axes)

@@ -1,13 +1,14 @@
 """What a cycle of grids has to know of boundary conditions: nodes, null spaces, fields of zero mean gradient."""
 
 import itertools
-from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
+from ._reference import Preconditioner
+from ._tensor_fields import Unknown
 from ._voxel_space import VoxelSpace
 
 
@@ -25,7 +26,7 @@ def null_fields(space: VoxelSpace) -> np.ndarray:
     return np.array(fields).reshape(len(fields), -1).T
 
 
-def inner_nodes(nodes: tuple[int, ...], dtype) -> Array:
+def inner_nodes(nodes: tuple[int, ...], dtype: np.dtype) -> Array:
     """Zero at the first nodes along each axis, one elsewhere: shape (1, 1, 1, *nodes)."""
     inner = np.pad(np.ones([n - 1 for n in nodes]), [(1, 0)] * len(nodes))
     return jnp.asarray(inner[None, None, None], dtype)
@@ -41,12 +42,12 @@ def node_shares(space: VoxelSpace) -> np.ndarray:
     return shares
 
 
-def of_zero_gradient(invert: Callable, gradients: Array, batch: int, num: int) -> Callable:
+def of_zero_gradient(invert: Preconditioner, gradients: Array, batch: int, num: int) -> Preconditioner:
     """The inverse M within the fields of zero mean gradient G: M - M G' (G M G')^-1 G M."""
     ndim, nodes = len(gradients), gradients.shape[1:]
 
-    def measure(unknown):
-        """Mean gradients, shape (batch, loads, components * d)."""
+    def measure(unknown: Unknown) -> Float[Array, "batch loads gradients"]:
+        """Mean gradients, component by component."""
         flat = unknown.reshape(*unknown.shape[:3], -1)
         found = jnp.tensordot(flat, gradients.reshape(ndim, -1), ((3,), (1,)), precision=lax.Precision.HIGHEST)
         return found.reshape(*unknown.shape[:2], -1)
@@ -56,7 +57,7 @@ def of_zero_gradient(invert: Callable, gradients: Array, batch: int, num: int) -
     root = inverse_root(measure(lifted))
     weights = jnp.matmul(jnp.swapaxes(root, 1, 2), root, precision=lax.Precision.HIGHEST)
 
-    def invert_within(residual):
+    def invert_within(residual: Unknown) -> Unknown:
         unknown = invert(residual)
         amounts = jnp.matmul(measure(unknown), weights, precision=lax.Precision.HIGHEST)
         change = jnp.matmul(amounts, lifted.reshape(batch, amounts.shape[2], -1), precision=lax.Precision.HIGHEST)
@@ -65,8 +66,8 @@ def of_zero_gradient(invert: Callable, gradients: Array, batch: int, num: int) -
     return invert_within
 
 
-def inverse_root(matrix: Array) -> Array:
-    """Inverse of the lower Cholesky factor of positive definite matrices (batch, size, size).
+def inverse_root(matrix: Float[Array, "batch m m"]) -> Float[Array, "batch m m"]:
+    """Inverse of the lower Cholesky factor of positive definite matrices.
 
     By elimination, step by step: LAPACK's routines wait for threads of the pool that they occupy, and programs that
     run at the same time then wait for one another forever (jaxlib 0.10).
@@ -74,7 +75,7 @@ def inverse_root(matrix: Array) -> Array:
     size = matrix.shape[-1]
     rows = jnp.arange(size)
 
-    def eliminate(k, state):
+    def eliminate(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         matrix, root = state
         pivot = lax.dynamic_index_in_dim(matrix, k, axis=1)
         factor = jnp.where(rows > k, pivot / lax.dynamic_slice_in_dim(pivot, k, 1, axis=2), 0)

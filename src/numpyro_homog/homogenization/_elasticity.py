@@ -4,11 +4,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..tensors import mandel_factors
 from ._elastic_mixture import ElasticMixture
-from ._law import AbstractGradientLaw, Coefficients, tensor_coefficients
+from ._law import AbstractGradientLaw, Coefficients, is_definite, tensor_coefficients
 from ._moduli import Lame, Plane, like, mandel_basis, volumetric
 from ._tensor_fields import Geometry, as_real_array, field_axes, freeze, hint_of_mix, is_tensor_field
 
@@ -47,21 +47,21 @@ class LinearElasticity(AbstractGradientLaw):
 
     plane: Plane = eqx.field(static=True, default="strain")
 
-    def __check_init__(self):
+    def __check_init__(self) -> None:
         if self.plane not in ("strain", "stress"):
             raise ValueError(f"LinearElasticity(plane=...) must be 'strain' or 'stress'; got {self.plane!r}.")
 
-    def basis(self, ndim):
+    def basis(self, ndim: int) -> np.ndarray:
         """Symmetric matrices, so that unit strains do not rotate."""
         return mandel_basis(ndim)
 
-    def reference_mode(self, ndim):
+    def reference_mode(self, ndim: int) -> np.ndarray:
         """The volumetric direction: the reference medium has Poisson's ratio near that of the material."""
         trace = volumetric(ndim)
         return np.outer(trace, trace)
 
     @property
-    def symmetric_gradient(self):
+    def symmetric_gradient(self) -> bool:
         return True
 
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
@@ -72,11 +72,12 @@ class LinearElasticity(AbstractGradientLaw):
         if isinstance(field, ElasticMixture):
             field.check(grid)
             mixed = field.mixed(self.plane)
-            found = self._isotropic(mixed, grid) if isinstance(mixed, tuple) else self._anisotropic(mixed, grid)
-            return self._of_materials(found, field.moduli, -1)
+            make = _isotropic if isinstance(mixed, tuple) else tensor_coefficients
+            return self._of_materials(make(mixed, grid, self.reference_mode(d)), field.moduli, -1)
         if isinstance(field, tuple | list):
             moduli = _checked_pair(field, grid)
-            return self._of_materials(self._isotropic(moduli.of_plane(self.plane), grid), moduli, field_axes(grid))
+            found = _isotropic(moduli.of_plane(self.plane), grid, self.reference_mode(d))
+            return self._of_materials(found, moduli, field_axes(grid))
         field = as_real_array(field, "nh.Lame moduli, phases mixed by `mix`, or one array of Mandel matrices")
         if not is_tensor_field(field.shape, grid, size):
             raise ValueError(
@@ -84,38 +85,35 @@ class LinearElasticity(AbstractGradientLaw):
                 f" (*batch, *grid, {size}, {size}), or a pair (lame_lambda, shear_modulus) of arrays (*batch, *grid)."
                 + hint_of_mix(field.shape, grid, 3)
             )
-        found = self._anisotropic(field, grid)
+        found = tensor_coefficients(field, grid, self.reference_mode(d))
         return eqx.tree_at(lambda c: c.valid, found, found.valid & ~_is_isotropic_in_voigt(field, grid))
 
-    def _of_materials(self, found, moduli, axes):
+    def _of_materials(self, found: Coefficients, moduli: Lame, axes: int | tuple[int, ...]) -> Coefficients:
         """Coefficients that are valid only if the materials are, with a positive bulk modulus in three dimensions."""
         if self.plane == "strain":
             return found
         bulk = jnp.min(lax.stop_gradient(3 * moduli.lame_lambda + 2 * moduli.shear_modulus), axis=axes)
         return eqx.tree_at(lambda c: c.valid, found, found.valid & (bulk > 0))
 
-    def _anisotropic(self, field, grid):
-        return tensor_coefficients(field, grid, self.reference_mode(grid.ndim))
 
-    def _isotropic(self, moduli, grid):
-        """Coefficients of the moduli of the plane problem."""
-        (lame, shear), d, space = moduli, grid.ndim, field_axes(grid)
-        values = jnp.stack([lame, shear], axis=-len(space) - 1)
-        bases = (freeze(self.reference_mode(d)), freeze(2 * np.eye(self.num_loads(d))))
-        twice_shear = 2 * lax.stop_gradient(shear)
-        spherical = twice_shear + d * lax.stop_gradient(lame)
-        ends = [(jnp.min(part, axis=space), jnp.max(part, axis=space)) for part in (twice_shear, spherical)]
-        (shear_least, shear_greatest), (bulk_least, bulk_greatest) = ends
-        # The reference has the geometric mean of the extreme stiffnesses in both modes.
-        stretch = jnp.sqrt((bulk_least / shear_least) * (bulk_greatest / shear_greatest)) if d > 1 else 1.0
-        stretch = jnp.where(jnp.isfinite(stretch), jnp.maximum(stretch, 1), jnp.ones_like(shear_least))
-        least = jnp.minimum(shear_least, bulk_least / stretch)
-        greatest = jnp.maximum(shear_greatest, bulk_greatest / stretch)
-        valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
-        return Coefficients(values, bases, least, greatest, (stretch - 1) / d, valid)
+def _isotropic(moduli: tuple[Array, Array], grid: Geometry, mode: np.ndarray) -> Coefficients:
+    """Coefficients of the moduli of the plane problem, for the volumetric `mode`."""
+    (lame, shear), d, space = moduli, grid.ndim, field_axes(grid)
+    values = jnp.stack([lame, shear], axis=-len(space) - 1)
+    twice_shear = 2 * lax.stop_gradient(shear)
+    spherical = twice_shear + d * lax.stop_gradient(lame)
+    shear_least, bulk_least = (jnp.min(part, axis=space) for part in (twice_shear, spherical))
+    shear_greatest, bulk_greatest = (jnp.max(part, axis=space) for part in (twice_shear, spherical))
+    # The reference has the geometric mean of the extreme stiffnesses in both modes.
+    stretch = jnp.sqrt((bulk_least / shear_least) * (bulk_greatest / shear_greatest)) if d > 1 else 1.0
+    stretch = jnp.where(jnp.isfinite(stretch), jnp.maximum(stretch, 1), jnp.ones_like(shear_least))
+    least = jnp.minimum(shear_least, bulk_least / stretch)
+    greatest = jnp.maximum(shear_greatest, bulk_greatest / stretch)
+    bases = (freeze(mode), freeze(2 * np.eye(len(mode))))
+    return Coefficients(values, bases, least, greatest, (stretch - 1) / d, is_definite(least, greatest))
 
 
-def _checked_pair(field, grid):
+def _checked_pair(field: tuple | list, grid: Geometry) -> Lame:
     """A field of two Lame parameters, of one shape and dtype."""
     axes = field_axes(grid)
     if len(field) != 2:
@@ -130,7 +128,7 @@ def _checked_pair(field, grid):
     return Lame(lame.astype(dtype), shear.astype(dtype))
 
 
-def _is_isotropic_in_voigt(field, grid):
+def _is_isotropic_in_voigt(field: Float[Array, "*batch_and_grid m m"], grid: Geometry) -> Array | np.bool_:
     """Whether each member of a field of matrices is, everywhere, the isotropic stiffness of Voigt notation.
 
     Read in Mandel notation that is a cubic material with half of the shear stiffness that would make it isotropic.

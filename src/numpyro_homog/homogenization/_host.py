@@ -3,12 +3,13 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from .._platform import largest_slice, map_in_threads, num_workers, on_accelerator
 
@@ -32,36 +33,39 @@ def map_slices(
     flat = [leaf.reshape(total, *leaf.shape[len(batch) :]) for leaf in leaves]
     starts = [min(start, total - size) for start in range(0, total, size)]
 
-    def cut(start):
+    def cut(start: int) -> list[Array]:
         return [jnp.asarray(leaf[start : start + size]) for leaf in flat]
 
     compiled, workers = _compile(fn, cell, structure, tuple((part.shape, part.dtype) for part in cut(0)))
 
-    def run(start):
+    def run(start: int) -> PyTree:
         return jax.block_until_ready(compiled(cell, jax.tree.unflatten(structure, cut(start))))
 
     with contextlib.closing(map_in_threads("homogenize", run, starts, workers)) as results:
-        parts = list(_show(results, len(starts), size, total, progress))
+        parts = list(_show(results, size, total, progress))
     last = starts[-1] - size * (len(starts) - 1)
     parts[-1] = jax.tree.map(lambda a: a[-last:] if last else a, parts[-1])
     return jax.tree.map(lambda *a: jnp.asarray(np.concatenate(a).reshape(*batch, *a[0].shape[1:])), *parts)
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(fn, cell, structure, signature):
+def _compile(
+    fn: Callable, cell: Any, structure: jax.tree_util.PyTreeDef, signature: tuple
+) -> tuple[jax.stages.Compiled, int]:
     """The program of `fn` for slices of one shape, made once and before the threads start; and for how many threads."""
     arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])
     program = fn.lower(cell, arrays).compile()
     return program, num_workers(program)
 
 
-def _show(results, num_slices, size, total, progress):
+def _show(results: Iterable, size: int, total: int, progress: bool) -> Iterator:
+    """The results, each of `size` members but the last, with a bar if there is to be progress."""
     if not progress:
         yield from results
         return
     from tqdm.auto import tqdm
 
     with tqdm(total=total, unit="cell") as bar:
-        for index, result in enumerate(results):
-            bar.update(size if index < num_slices - 1 else total - size * index)
+        for result in results:
+            bar.update(min(size, total - bar.n))
             yield result

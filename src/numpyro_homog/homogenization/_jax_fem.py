@@ -8,7 +8,8 @@ import io
 import logging
 import sys
 import types
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -77,7 +78,7 @@ def mesh_elements(mesh: Mesh) -> MeshElements:
     return MeshElements(gradients, determinants * weights, facets)
 
 
-def _integrated(function, degree):
+def _integrated(function: Callable, degree: int) -> Callable:
     """A function of JAX-FEM with its quadrature exact to `degree`, for which its releases have different names."""
     names = inspect.signature(function).parameters
     name = "quadrature_order" if "quadrature_order" in names else "gauss_order"
@@ -85,7 +86,7 @@ def _integrated(function, degree):
 
 
 @contextlib.contextmanager
-def _quiet_jax_fem():
+def _quiet_jax_fem() -> Iterator[Callable[[str], types.ModuleType]]:
     """Yield an importer of jax_fem modules; undo what importing them does to the process.
 
     JAX-FEM prints a banner, turns on 64-bit mode, changes loggers and NumPy's print options, and imports gmsh, which
@@ -112,7 +113,7 @@ def _quiet_jax_fem():
 
 
 class _LazyModule(types.ModuleType):
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)

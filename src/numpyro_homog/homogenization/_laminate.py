@@ -11,12 +11,12 @@ from jaxtyping import Array, Float
 
 from ._modes import add_halo, window
 from ._moduli import MANDEL_PAIRS, mandel_basis, volumetric
-from ._tensor_fields import join_components, symmetric_unit, weighted
+from ._tensor_fields import join_components, symmetric_unit, total, weighted
+
+Moments = dict[tuple[int, ...], Array]  # components of the mean of n n or n n n n, by sorted index
 
 
-def normal_moments(
-    values: Float[Array, "*batch_and_grid"], spacing: tuple[float, ...], order: int = 2
-) -> dict[tuple[int, ...], Float[Array, "*batch_and_grid"]]:
+def normal_moments(values: Float[Array, "*batch_and_grid"], spacing: tuple[float, ...], order: int = 2) -> Moments:
     """Moments of the interface normals around each voxel: the mean of n_i n_j ..., weighted by the jump.
 
     From the gradients g of `values`, which mark the phases, (*batch, *grid) and periodic, at the corners of the voxel
@@ -34,14 +34,13 @@ def normal_moments(
     gradient = []
     for i in range(d):
         terms = [value if step[i] else -value for step, value in around.items()]
-        gradient.append(sum(terms[1:], terms[0]) * jnp.asarray(min(spacing) / spacing[i] / 2 ** (d - 1), dtype))
-    inverse_norm = jax.lax.rsqrt(sum((component**2 for component in gradient[1:]), gradient[0] ** 2) + eps**2)
+        gradient.append(total(terms) * jnp.asarray(min(spacing) / spacing[i] / 2 ** (d - 1), dtype))
+    inverse_norm = jax.lax.rsqrt(total(component**2 for component in gradient) + eps**2)
     moments = {}
     for index in itertools.combinations_with_replacement(range(d), order):
         moments[index] = math.prod((gradient[i] * inverse_norm for i in index[1:]), start=gradient[index[0]])
     for index, moment in jax.lax.optimization_barrier(moments).items():
-        terms = [window(moment, step, shape) for step in itertools.product((0, 1), repeat=d)]
-        mean = sum(terms[1:], terms[0]) / 2**d
+        mean = total(window(moment, step, shape) for step in itertools.product((0, 1), repeat=d)) / 2**d
         # Far from all interfaces that of normals of all directions, in which each axis occurs an even number of times.
         counts = [index.count(axis) for axis in range(d)]
         share = {2: 1 / d, 4: 1 / (d * (d + 2))}[order] * math.prod(max(count - 1, 1) for count in counts)
@@ -50,15 +49,11 @@ def normal_moments(
     return {index: moment / trace for index, moment in moments.items()}
 
 
-def contract(moments: dict[tuple[int, ...], Array], index: tuple[int, ...], order: int) -> Array:
+def contract(moments: Moments, index: tuple[int, ...], order: int) -> Array:
     """Component `index` of the moment of lower order: the sum over pairs of equal further indices."""
     d = 1 + max(key[-1] for key in moments)
     pairs = itertools.product(range(d), repeat=(order - len(index)) // 2)
-    terms = [moments[tuple(sorted((*index, *pair, *pair)))] for pair in pairs]
-    return sum(terms[1:], terms[0])
-
-
-Moments = dict[tuple[int, ...], Array]  # components of the mean of n n n n, by sorted index
+    return total(moments[tuple(sorted((*index, *pair, *pair)))] for pair in pairs)
 
 
 def laminate_stiffness(
@@ -85,11 +80,11 @@ def laminate_stiffness(
     along_lame = along - 2 * along_shear
     across_shear = 1 / mean([1 / second for second in shear])
     # C = l dd + 2 m 1 + a (d nn + nn d) + 4 b (sym. d nn) + c nnnn, from its five components.
-    first = coupling - along_lame
-    second = across_shear - along_shear
+    first, second = coupling - along_lame, across_shear - along_shear
     third = across - along_lame - 2 * along_shear - 2 * first - 4 * second
-    constants = jax.lax.optimization_barrier((along_lame, along_shear, first, second, third))
-    along_lame, along_shear, first, second, third = constants
+    along_lame, along_shear, first, second, third = jax.lax.optimization_barrier(
+        (along_lame, along_shear, first, second, third)
+    )
     basis, trace = mandel_basis(d), volumetric(d)
     parts, matrices = [along_lame, along_shear], [np.outer(trace, trace), 2 * np.eye(len(trace))]
     for pair in itertools.combinations_with_replacement(range(d), 2):
@@ -116,9 +111,9 @@ def laminate_thermal_stress(
     """
     layers = list(zip(stresses, lame, shear, strict=True))
     inverse = [1 / (first + 2 * second) for _, first, second in layers]
-    across = mean([layer[0] * m for layer, m in zip(layers, inverse, strict=True)]) / mean(inverse)
-    along = mean([2 * layer[2] * layer[0] * m for layer, m in zip(layers, inverse, strict=True)])
-    along = along + across * mean([layer[1] * m for layer, m in zip(layers, inverse, strict=True)])
+    across = mean([b * m for (b, _, _), m in zip(layers, inverse, strict=True)]) / mean(inverse)
+    along = mean([2 * second * b * m for (b, _, second), m in zip(layers, inverse, strict=True)])
+    along = along + across * mean([first * m for (_, first, _), m in zip(layers, inverse, strict=True)])
     turned = {pair: (across - along) * contract(moments, pair, 4) for pair in MANDEL_PAIRS[d]}
     entries = [along + entry if i == j else 2**0.5 * entry for (i, j), entry in turned.items()]
     return jnp.stack(entries, axis=-1)

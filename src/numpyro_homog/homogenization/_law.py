@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ._tensor_fields import (
     Geometry,
@@ -103,17 +103,17 @@ class AbstractGradientLaw(AbstractLaw):
     def basis(self, ndim: int) -> np.ndarray:
         """Gradients of the unit strains, orthonormal, shape (m, components, ndim)."""
 
-    def num_components(self, ndim):
+    def num_components(self, ndim: int) -> int:
         return self.basis(ndim).shape[1]
 
-    def num_loads(self, ndim):
+    def num_loads(self, ndim: int) -> int:
         return len(self.basis(ndim))
 
-    def strain_operator(self, gradients):
+    def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
         strains = np.einsum("mki,qni->qmnk", self.basis(gradients.shape[-1]), gradients)
         return strains.reshape(*strains.shape[:2], -1)
 
-    def affine(self, points):
+    def affine(self, points: np.ndarray) -> np.ndarray:
         unknowns = np.einsum("mki,ni->mnk", self.basis(points.shape[-1]), points)
         return unknowns.reshape(len(unknowns), -1)
 
@@ -125,7 +125,7 @@ class Conductivity(AbstractGradientLaw):
     (anisotropic). The effective tensor has shape (*batch, d, d) and the unit of k.
     """
 
-    def basis(self, ndim):
+    def basis(self, ndim: int) -> np.ndarray:
         return np.eye(ndim)[:, None]
 
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
@@ -141,9 +141,8 @@ class Conductivity(AbstractGradientLaw):
             )
         if isotropic:
             least, greatest = jnp.min(field, axis=space), jnp.max(field, axis=space)
-            valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
             values, ratio = jnp.expand_dims(field, -len(space) - 1), jnp.zeros_like(least)
-            return Coefficients(values, (freeze(np.eye(d)),), least, greatest, ratio, valid)
+            return Coefficients(values, (freeze(np.eye(d)),), least, greatest, ratio, is_definite(least, greatest))
         if not tensorial:
             raise ValueError(
                 f"field has shape {field.shape} but cell.grid is {grid.shape}; expected (*batch, *grid) or (*batch,"
@@ -172,8 +171,12 @@ def tensor_coefficients(field: Float[Array, "*batch_and_grid m m"], grid: Geomet
         fixed = relative_to(fixed, direction, 1 / jnp.sqrt(1 + norm * lax.expand_dims(ratio, space)))
     smallest, largest = eigenvalue_bounds(fixed, size)
     least, greatest = jnp.min(smallest, axis=space), jnp.max(largest, axis=space)
-    tolerance = float(jnp.finfo(field.dtype).eps) ** 0.5
-    valid = jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)
-    valid = valid & (asymmetry <= tolerance * jnp.max(jnp.abs(field), axis=tuple(range(-len(space) - 2, 0))))
+    allowed = float(jnp.finfo(field.dtype).eps) ** 0.5 * jnp.max(jnp.abs(field), axis=tuple(range(-len(space) - 2, 0)))
+    valid = is_definite(least, greatest) & (asymmetry <= allowed)
     values = jnp.stack(list(entries.values()), axis=-len(space) - 1)
     return Coefficients(values, symmetric_bases(size), least, greatest, ratio, valid)
+
+
+def is_definite(least: Float[Array, "*batch"], greatest: Float[Array, "*batch"]) -> Bool[Array, "*batch"]:
+    """Whether bounds of the eigenvalues are finite and positive."""
+    return jnp.isfinite(least) & jnp.isfinite(greatest) & (least > 0)

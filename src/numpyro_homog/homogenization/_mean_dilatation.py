@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..grids import Grid
 from ..meshes import Mesh
+from ._boundary import AbstractBoundary
 from ._jax_fem import voxel_element
 from ._law import AbstractLaw, Coefficients
-from ._primal_dual import AbstractDiscretization
+from ._primal_dual import AbstractDiscretization, Tensors
 from ._tensor_fields import Geometry, field_axes, weighted
 
 # Poisson's ratio .49, where plain voxels are off by more than two percent on 32 x 32 (benchmarks/bench_locking.py).
@@ -41,7 +42,7 @@ class MeanDilatation(AbstractDiscretization):
         >>> cell = CellProblem(Grid((32, 32)), LinearElasticity(), Periodic(), discretization=MeanDilatation())
     """
 
-    def check(self, grid, law, boundary):
+    def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """Displacements on voxels."""
         if not isinstance(grid, Grid) or not law.symmetric_gradient:
             raise ValueError(
@@ -50,14 +51,14 @@ class MeanDilatation(AbstractDiscretization):
                 " (TRI6, QUAD8, TET10, HEX20), for conduction leave it out."
             )
 
-    def law_of_elements(self, law):
+    def law_of_elements(self, law: AbstractLaw) -> AbstractLaw:
         """With the mean dilatation in the place of that at each point."""
         return MeanDilatationLaw(law)
 
-    def problems(self, coefficients):
+    def problems(self, coefficients: Coefficients) -> list[Coefficients]:
         return [coefficients]
 
-    def combine(self, energies):
+    def combine(self, energies: list[Tensors]) -> Tensors:
         return energies[0]
 
 
@@ -66,28 +67,28 @@ class MeanDilatationLaw(AbstractLaw):
 
     law: AbstractLaw
 
-    def num_components(self, ndim):
+    def num_components(self, ndim: int) -> int:
         return self.law.num_components(ndim)
 
-    def num_loads(self, ndim):
+    def num_loads(self, ndim: int) -> int:
         return self.law.num_loads(ndim)
 
-    def strain_operator(self, gradients):
+    def strain_operator(self, gradients: np.ndarray) -> np.ndarray:
         """The strain, its part along the reference mode averaged: on a box all points of the quadrature weigh alike."""
         strain, mode = self.law.strain_operator(gradients), self.reference_mode(gradients.shape[-1])
         return strain + (mode / np.trace(mode)) @ (strain.mean(axis=0) - strain)
 
-    def affine(self, points):
+    def affine(self, points: np.ndarray) -> np.ndarray:
         return self.law.affine(points)
 
-    def reference_mode(self, ndim):
+    def reference_mode(self, ndim: int) -> np.ndarray:
         return self.law.reference_mode(ndim)
 
     @property
-    def symmetric_gradient(self):
+    def symmetric_gradient(self) -> bool:
         return True
 
-    def coefficients(self, field, grid):
+    def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         return self.law.coefficients(field, grid)
 
     def coercivity(self, spacing: tuple[float, ...]) -> float:

@@ -79,7 +79,7 @@ def periodic_numbers(mesh: Mesh) -> np.ndarray:
     return nearest
 
 
-def _check_facets(mesh, facets):
+def _check_facets(mesh: Mesh, facets: np.ndarray) -> None:
     """Raise unless each facet lies on a face of the box or belongs to two elements."""
     single, counts = _facets(mesh, facets)
     lower, upper = faces(mesh)
@@ -95,10 +95,10 @@ def _check_facets(mesh, facets):
         )
 
 
-def _facets(mesh, facets):
+def _facets(mesh: Mesh, facets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes of the different facets of all elements, in order, (number, nodes of a facet), and how often they occur."""
     return _counted(mesh.elements[:, facets].reshape(-1, facets.shape[1]))
 
 
-def _counted(facets):
+def _counted(facets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(np.sort(facets, axis=1), axis=0, return_counts=True)

@@ -1,15 +1,20 @@
 """Exact inverse of a Laplacian on a mesh, by a block-tridiagonal factorisation."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ._reference import AbstractReference, constrained
+from ..meshes import Mesh
+from ._boundary import AbstractBoundary
+from ._mesh_nodes import checked_elements
+from ._reference import AbstractReference, Preconditioner, constrained, korn_factor
+from ._tensor_fields import Unknown
 
 # One dense block up to here: one product of matrices is faster than many small ones.
 _DENSE = 1024
@@ -36,7 +41,7 @@ class MeshReference(AbstractReference):
     couplings: np.ndarray
     floating: bool
 
-    def inverse(self, ratio: Float[Array, " batch"]) -> Callable[[Array], Array]:
+    def inverse(self, ratio: Float[Array, " batch"]) -> Preconditioner:
         """By elimination and substitution, block by block; the ratio plays no part."""
         dtype = ratio.dtype
         inverses, couplings = (jnp.asarray(part, dtype) for part in (self.inverses, self.couplings))
@@ -44,20 +49,20 @@ class MeshReference(AbstractReference):
         slot, empty = np.argsort(self.order), num_blocks * size - len(self.order)
         order = np.append(self.order, np.full(empty, len(slot), np.int32))
 
-        def multiply(matrix, vectors):
+        def multiply(matrix: Array, vectors: Array) -> Array:
             return jnp.matmul(vectors, matrix.T, precision=lax.Precision.HIGHEST)
 
-        def eliminate(previous, step):
+        def eliminate(previous: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
             part, coupling = step
             current = part - multiply(coupling, previous)
             return current, current
 
-        def substitute(following, step):
+        def substitute(following: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
             part, inverse, coupling = step
             current = multiply(inverse, part) - following
             return multiply(coupling.T, current), current
 
-        def invert(residual):
+        def invert(residual: Unknown) -> Unknown:
             if self.floating:
                 residual = residual - jnp.mean(residual, axis=-1, keepdims=True)
             blocks = jnp.take(residual, order, axis=-1, mode="fill", fill_value=0)
@@ -75,29 +80,25 @@ class MeshReference(AbstractReference):
         return invert
 
 
-def mesh_reference(
-    laplacian, places: np.ndarray, *, floating: bool, gradients: np.ndarray | None, scale: float, least: float
-) -> MeshReference:
-    """The Laplacian of a mesh, divided by `scale`.
+@functools.lru_cache(maxsize=8)
+def mesh_reference(mesh: Mesh, boundary: AbstractBoundary, *, symmetric: bool) -> MeshReference:
+    """The Laplacian of one component, or half of it for a law that sees the symmetric gradient alone.
 
-    Args:
-        laplacian: sparse matrix between the unknowns, in rows.
-        places: where they are, shape (num_unknowns, d), in [0, 1].
-        floating: constants are in its null space.
-        gradients: functionals of the mean gradient that must vanish, or None.
-        scale: see above.
-        least: as in `AbstractReference`.
-
-    Raises:
-        ValueError: if the mesh is too large for this factorisation.
+    Raises ValueError if the mesh is too large for this factorisation.
     """
     import scipy.sparse.linalg
 
-    num = laplacian.shape[0]
-    order = _narrow_order(laplacian.tocoo(), places)
-    matrix = laplacian[order][:, order]
-    entries = matrix.tocoo()
-    size = num if num <= _DENSE else int(np.max(np.abs(entries.row - entries.col), initial=1))
+    elements, numbers = checked_elements(mesh), boundary.numbers(mesh)
+    num, unknowns = int(numbers.max()) + 1, numbers[mesh.elements.T]
+    floating, scale = bool(np.all(numbers >= 0)), 2.0 if symmetric else 1.0
+    stiffness = np.einsum("eq,eqai,eqbi->abe", elements.weights, elements.gradients, elements.gradients, optimize=True)
+    rows, columns = (np.broadcast_to(x, stiffness.shape).reshape(-1) for x in (unknowns[:, None], unknowns[None]))
+    keep = (rows >= 0) & (columns >= 0)
+    laplacian = scipy.sparse.coo_matrix((stiffness.reshape(-1)[keep], (rows[keep], columns[keep])), (num, num)).tocsr()
+    places = np.zeros((num + 1, mesh.ndim))
+    places[numbers] = (mesh.points - np.array(mesh.lower)) / np.array(mesh.lengths)
+    order, width = _narrow_order(laplacian.tocoo(), places[:-1])
+    size = num if num <= _DENSE else max(width, 1)
     num_blocks = math.ceil(num / size) if num else 1
     if 16 * num_blocks * size**2 > _LARGEST:
         raise ValueError(
@@ -105,22 +106,25 @@ def mesh_reference(
             " coarser mesh of second order, or voxels: nh.Grid has no such limit."
         )
     first = int(floating)  # the first unknown is held: the means are taken away before and after
-    held = scipy.sparse.block_diag([scipy.sparse.eye(first), matrix[first:, first:]], format="csr")
+    inner = laplacian[order][:, order][first:, first:]
     idle = np.arange(num_blocks * size) >= num
     idle[:first] = True
-    inverses, couplings = _factorise(held, idle, num_blocks, size)
+    held = [scipy.sparse.eye(first), inner, scipy.sparse.eye(len(idle) - num)]
+    inverses, couplings = _factorise(scipy.sparse.block_diag(held, format="csr"), idle, num_blocks, size)
     constraint = None
-    if gradients is not None:
+    if boundary.free:
+        parts = np.einsum("eq,eqai->iae", elements.weights, elements.gradients) / np.prod(mesh.lengths)
+        gradients = np.stack([np.bincount(unknowns.reshape(-1), part.reshape(-1), num) for part in parts])
         centered = gradients - floating * gradients.mean(axis=1, keepdims=True)
         lifted = np.zeros_like(gradients)
-        factors = scipy.sparse.linalg.splu(held[first:, first:].tocsc())
-        lifted[:, order[first:]] = factors.solve(centered[:, order[first:]].T).T
+        lifted[:, order[first:]] = scipy.sparse.linalg.splu(inner.tocsc()).solve(centered[:, order[first:]].T).T
         constraint = constrained(gradients, scale * (lifted - floating * lifted.mean(axis=1, keepdims=True)))
+    least = korn_factor(mesh.lengths) if boundary.free and symmetric else 1.0
     return MeshReference(least, False, constraint, order, inverses * scale, couplings, floating)
 
 
-def _narrow_order(matrix, places):
-    """The order of least bandwidth of a few: Cuthill and McKee's, and plane by plane, along each axis."""
+def _narrow_order(matrix: Any, places: np.ndarray) -> tuple[np.ndarray, int]:
+    """The order of least bandwidth of a few (Cuthill and McKee's, and plane by plane along each axis), and that."""
     import scipy.sparse.csgraph
 
     orders = [scipy.sparse.csgraph.reverse_cuthill_mckee(matrix.tocsr(), symmetric_mode=True)]
@@ -128,19 +132,15 @@ def _narrow_order(matrix, places):
         for axis in range(places.shape[1]):
             orders.append(np.lexsort(np.round(np.roll(keys, axis, axis=1).T, 9)))
 
-    def width(order):
-        position = np.argsort(order)
-        return np.max(np.abs(position[matrix.row] - position[matrix.col]), initial=0)
-
-    return min(orders, key=width).astype(np.int32)
+    positions = [np.argsort(order) for order in orders]
+    widths = [int(np.max(np.abs(place[matrix.row] - place[matrix.col]), initial=0)) for place in positions]
+    return orders[np.argmin(widths)].astype(np.int32), min(widths)
 
 
-def _factorise(matrix, idle, num_blocks, size):
+def _factorise(matrix: Any, idle: np.ndarray, num_blocks: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Inverse blocks and couplings of a sparse block-tridiagonal matrix; the inverse is zero where rows are idle."""
     import scipy.linalg
-    import scipy.sparse
 
-    matrix = scipy.sparse.block_diag([matrix, scipy.sparse.eye(num_blocks * size - matrix.shape[0])], format="csr")
     inverses, couplings = np.zeros((2, num_blocks, size, size))
     for block in range(num_blocks):
         own = slice(block * size, (block + 1) * size)

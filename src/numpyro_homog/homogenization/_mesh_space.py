@@ -3,20 +3,18 @@
 import dataclasses
 import functools
 import itertools
-import operator
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from ..meshes import Mesh
-from ._energies import load_pairs
 from ._jax_fem import MeshElements
 from ._mesh_nodes import checked_elements
 from ._mesh_reference import MeshReference, mesh_reference
-from ._reference import korn_factor
-from ._space import AbstractSpace
-from ._tensor_fields import weighted
+from ._space import AbstractSpace, load_pairs
+from ._tensor_fields import Energies, Unknown, Values, total, weighted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,13 +82,13 @@ class MeshSpace(AbstractSpace):
 
     @property
     def reference(self) -> MeshReference:
-        return _reference(self.geometry, self.boundary, self.law.symmetric_gradient)
+        return mesh_reference(self.geometry, self.boundary, symmetric=self.law.symmetric_gradient)
 
-    def mean(self, values):
+    def mean(self, values: Values) -> Float[Array, "batch c"]:
         shares = self.elements.weights.sum(axis=1) / self.volume
         return jnp.sum(values * jnp.asarray(shares[None, None], values.dtype), axis=-1)
 
-    def prepare(self, values):
+    def prepare(self, values: Values) -> Array:
         """Element matrices (batch, components, nodes, components, nodes, elements)."""
         ndim, _, num_components = self.strains.shape
         tensors = np.einsum("isk,cst,jtl->cikjl", self.strains, np.array(self.bases), self.strains)
@@ -99,24 +97,25 @@ class MeshSpace(AbstractSpace):
         products = jnp.asarray(products, values.dtype)
         rows = []
         for k, m in itertools.product(range(num_components), repeat=2):
-            total = jnp.zeros((len(values), *products.shape[2:]), values.dtype)
+            entry = jnp.zeros((len(values), *products.shape[2:]), values.dtype)
             for i, j in itertools.product(range(ndim), repeat=2):
                 if tensors[:, i, k, j, m].any():
                     factor = weighted(tensors[:, i, k, j, m], jnp.moveaxis(values, 1, 0))
-                    total = total + factor[:, None, None] * products[i, j][None]
-            rows.append(total)
+                    entry = entry + factor[:, None, None] * products[i, j][None]
+            rows.append(entry)
         matrix = jnp.stack(rows, axis=1)
         shape = (len(values), num_components, num_components, *matrix.shape[2:])
         return lax.optimization_barrier(jnp.moveaxis(matrix.reshape(shape), 2, 3))
 
-    def apply(self, prepared, unknown, *, strained=False):
+    def apply(self, prepared: Array, unknown: Unknown, *, strained: bool = False) -> Unknown:
         values = self._differences(unknown)
-        return self._forces(prepared, values + self._affine(values) if strained else values)
+        values = values + jnp.asarray(self.positions[None], values.dtype) if strained else values
+        return self._forces(prepared, values)
 
-    def load(self, prepared):
-        return -self._forces(prepared, self._affine(prepared))
+    def load(self, prepared: Array) -> Unknown:
+        return -self._forces(prepared, jnp.asarray(self.positions[None], prepared.dtype))
 
-    def strain_energies(self, corrector):
+    def strain_energies(self, corrector: Unknown) -> Energies:
         strains = self._strains(corrector, self.elements.gradients)
         shares = jnp.asarray(self.elements.weights.T[None] / self.volume, corrector.dtype)
         energies = []
@@ -125,82 +124,49 @@ class MeshSpace(AbstractSpace):
             for m, n in load_pairs(len(self.loads)):
                 entries = zip(*np.nonzero(basis), strict=True)
                 density = [float(basis[s, t]) * strains[s][:, m] * strains[t][:, n] for s, t in entries]
-                found.append(jnp.sum(shares * _sum(density), axis=1))
+                found.append(jnp.sum(shares * total(density), axis=1))
             energies.append(jnp.stack(found, axis=1))
         return jnp.stack(energies, axis=1)
 
-    def mean_strains(self, corrector):
+    def mean_strains(self, corrector: Unknown) -> Float[Array, "batch loads m elements"]:
         gradients, weights, _ = self.elements
         means = np.einsum("eq,eqai->eai", weights / weights.sum(axis=1, keepdims=True), gradients)[:, None]
         return jnp.stack([strain[:, :, 0] for strain in self._strains(corrector, means)], axis=2)
 
-    def on_points(self, unknown):
+    def on_points(self, unknown: Unknown) -> Array:
         return jnp.take(unknown, self.at_points, axis=-1, mode="fill", fill_value=0)
 
-    def from_points(self, values):
+    def from_points(self, values: Array) -> Unknown:
         """The values at one point of each unknown."""
         _, points = np.unique(self.at_points, return_index=True)
         return jnp.take(values, points[: self.num_unknowns], axis=-1)
 
-    def _strains(self, corrector, gradients):
-        """Components of the strain of affine + corrector, each (batch, loads, quads, elements).
-
-        `gradients` are those of the shape functions, shape (elements, quads, nodes, ndim).
-        """
+    def _strains(self, corrector: Unknown, gradients: np.ndarray) -> list[Float[Array, "batch loads quads elements"]]:
+        """Components of the strain of affine + corrector, by gradients of shape functions as in `elements`."""
         values = self._differences(corrector)
         slopes = {}
         for k, i in itertools.product(range(values.shape[2]), range(gradients.shape[3])):
             shapes = [jnp.asarray(gradients[:, :, a, i].T[None, None], values.dtype) for a in range(1, values.shape[3])]
             terms = [shape * values[:, :, k, a][:, :, None] for a, shape in enumerate(shapes, 1)]
-            slopes[k, i] = lax.optimization_barrier(_sum(terms))
+            slopes[k, i] = lax.optimization_barrier(total(terms))
         strains = []
         for s, units in enumerate(self.units.T):
             own = jnp.asarray(units[None, :, None, None], values.dtype)
             strains.append(own + weighted([self.strains[i, s, k] for k, i in slopes], slopes.values()))
         return strains
 
-    def _differences(self, unknown):
-        """Values at the nodes of each element minus that at the first, shape (batch, loads, k, nodes, elements)."""
+    def _differences(self, unknown: Unknown) -> Float[Array, "batch loads k nodes elements"]:
+        """Values at the nodes of each element minus that at the first."""
         values = jnp.take(unknown, self.unknowns, axis=-1, mode="fill", fill_value=0)
         return values - values[..., :1, :]
 
-    def _affine(self, like):
-        return jnp.asarray(self.positions[None], like.dtype)
-
-    def _forces(self, matrices, values):
-        """Forces on the unknowns of displacements (batch, loads, components, nodes, elements) of each element."""
-        _, _, num_components, num_nodes, num_elements = values.shape
+    def _forces(self, matrices: Array, values: Float[Array, "batch loads k nodes elements"]) -> Unknown:
+        """Forces on the unknowns of displacements of the nodes of each element."""
+        num_components, num_nodes = values.shape[2:4]
         terms = [
             matrices[:, None, :, :, k, a] * values[:, :, k, a][:, :, None, None]
             for k, a in itertools.product(range(num_components), range(1, num_nodes))
         ]
-        forces = lax.optimization_barrier(_sum(terms))
-        flat = forces.reshape(*forces.shape[:3], num_nodes * num_elements)
-        return _sum([jnp.take(flat, row, axis=-1, mode="fill", fill_value=0) for row in self.incident])
-
-
-@functools.lru_cache(maxsize=8)
-def _reference(mesh, boundary, symmetric):
-    """The reference of a mesh, on the space of one component."""
-    import scipy.sparse
-
-    elements, numbers = checked_elements(mesh), boundary.numbers(mesh)
-    num, unknowns = int(numbers.max()) + 1, numbers[mesh.elements.T]
-    stiffness = np.einsum("eq,eqai,eqbi->abe", elements.weights, elements.gradients, elements.gradients, optimize=True)
-    rows = np.broadcast_to(unknowns[:, None], stiffness.shape).reshape(-1)
-    columns = np.broadcast_to(unknowns[None], stiffness.shape).reshape(-1)
-    keep = (rows >= 0) & (columns >= 0)
-    laplacian = scipy.sparse.coo_matrix((stiffness.reshape(-1)[keep], (rows[keep], columns[keep])), (num, num)).tocsr()
-    gradients = None
-    if boundary.free:
-        parts = np.einsum("eq,eqai->iae", elements.weights, elements.gradients) / np.prod(mesh.lengths)
-        gradients = np.stack([np.bincount(unknowns.reshape(-1), part.reshape(-1), num) for part in parts])
-    places = np.zeros((num + 1, mesh.ndim))
-    places[numbers] = (mesh.points - np.array(mesh.lower)) / np.array(mesh.lengths)
-    floating, least = bool(np.all(numbers >= 0)), korn_factor(mesh.lengths) if boundary.free and symmetric else 1.0
-    scale = 2.0 if symmetric else 1.0
-    return mesh_reference(laplacian, places[:-1], floating=floating, gradients=gradients, scale=scale, least=least)
-
-
-def _sum(terms):
-    return functools.reduce(operator.add, terms)
+        forces = lax.optimization_barrier(total(terms))
+        flat = forces.reshape(*forces.shape[:3], -1)
+        return total(jnp.take(flat, row, axis=-1, mode="fill", fill_value=0) for row in self.incident)

@@ -15,7 +15,11 @@ from ..grids import Grid
 from ._elastic_mixture import ElasticMixture
 from ._laminate import laminate_stiffness, laminate_thermal_stress, normal_moments
 from ._moduli import Lame, phase_moduli, spherical
-from ._tensor_fields import join_components
+from ._tensor_fields import join_components, total
+
+Parts = list[Array]  # one for each phase
+Pair = tuple[Array, Array]
+Spacing = tuple[float, ...]
 
 
 class AbstractMixingRule(eqx.Module):
@@ -28,9 +32,7 @@ class AbstractMixingRule(eqx.Module):
     """
 
     @abc.abstractmethod
-    def __call__(
-        self, phases: list[Array], kappa: list[Array], spacing: tuple[float, ...]
-    ) -> Float[Array, "*batch_and_grid"]:
+    def __call__(self, phases: Parts, kappa: Parts, spacing: Spacing) -> Float[Array, "*batch_and_grid"]:
         """Mix.
 
         Args:
@@ -43,23 +45,14 @@ class AbstractMixingRule(eqx.Module):
         """
 
     @abc.abstractmethod
-    def mix_elastic(
-        self, phases: list[Array], lame: list[Array], shear: list[Array], spacing: tuple[float, ...]
-    ) -> tuple[Array, Array] | Array:
+    def mix_elastic(self, phases: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Pair | Array:
         """Mix elastic phases: as `__call__`, with Lame parameters; a pair of fields or Mandel stiffnesses.
 
         In 2D the moduli are those of the plane problem, `Lame.of_plane`, and so is the answer.
         """
 
     @abc.abstractmethod
-    def mix_thermal_stress(
-        self,
-        phases: list[Array],
-        stresses: list[Array],
-        lame: list[Array],
-        shear: list[Array],
-        spacing: tuple[float, ...],
-    ) -> Array:
+    def mix_thermal_stress(self, phases: Parts, stresses: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Array:
         """Thermal stress C alpha of the voxels, Mandel, (*batch, *grid, m), from that of each phase, a pressure."""
 
 
@@ -69,13 +62,13 @@ class ArithmeticMixing(AbstractMixingRule):
     In elasticity it is that of both Lame parameters.
     """
 
-    def __call__(self, phases, kappa, spacing):
+    def __call__(self, phases: Parts, kappa: Parts, spacing: Spacing) -> Array:
         return _mean(phases, kappa)
 
-    def mix_elastic(self, phases, lame, shear, spacing):
+    def mix_elastic(self, phases: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Pair:
         return _mean(phases, lame), _mean(phases, shear)
 
-    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+    def mix_thermal_stress(self, phases: Parts, stresses: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Array:
         """The mean: all phases have the strain of the voxel."""
         return spherical(_mean(phases, stresses), len(spacing))
 
@@ -86,13 +79,13 @@ class HarmonicMixing(AbstractMixingRule):
     In elasticity it is that of bulk and shear modulus.
     """
 
-    def __call__(self, phases, kappa, spacing):
+    def __call__(self, phases: Parts, kappa: Parts, spacing: Spacing) -> Array:
         return 1 / _mean(phases, [1 / k for k in kappa])
 
-    def mix_elastic(self, phases, lame, shear, spacing):
+    def mix_elastic(self, phases: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Pair:
         return _mix_moduli(self, phases, lame, shear, spacing)
 
-    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+    def mix_thermal_stress(self, phases: Parts, stresses: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Array:
         """The mean of the expansions, times the stiffness: all phases have the stress of the voxel."""
         bulk = _bulk(lame, shear, len(spacing))
         expansion = _mean(phases, [stress / k for stress, k in zip(stresses, bulk, strict=True)])
@@ -106,13 +99,13 @@ class GeometricMixing(AbstractMixingRule):
     them, so thermal stresses are refused.
     """
 
-    def __call__(self, phases, kappa, spacing):
+    def __call__(self, phases: Parts, kappa: Parts, spacing: Spacing) -> Array:
         return jnp.exp(_mean(phases, [jnp.log(k) for k in kappa]))
 
-    def mix_elastic(self, phases, lame, shear, spacing):
+    def mix_elastic(self, phases: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Pair:
         return _mix_moduli(self, phases, lame, shear, spacing)
 
-    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+    def mix_thermal_stress(self, phases: Parts, stresses: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Array:
         raise ValueError("GeometricMixing has no thermal stress; mix with LaminateMixing(), the default.")
 
 
@@ -133,7 +126,7 @@ class LaminateMixing(AbstractMixingRule):
         for the same mean in voxels that an interface cuts.
     """
 
-    def __call__(self, phases, kappa, spacing):
+    def __call__(self, phases: Parts, kappa: Parts, spacing: Spacing) -> Array:
         """Anisotropic coefficient, shape (*batch, *grid, d, d), symmetric positive definite."""
         along = _mean(phases, kappa)
         across = 1 / _mean(phases, [1 / k for k in kappa])
@@ -141,12 +134,12 @@ class LaminateMixing(AbstractMixingRule):
         parts = {(i, j): (across - along) * part for (i, j), part in directions.items()}
         return join_components({(i, j): along + p if i == j else p for (i, j), p in parts.items()}, len(spacing))
 
-    def mix_elastic(self, phases, lame, shear, spacing):
+    def mix_elastic(self, phases: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Array:
         """Mandel stiffness of the laminate, shape (*batch, *grid, m, m)."""
         moments = normal_moments(_marks(phases, lame, shear), spacing, 4)
         return laminate_stiffness(functools.partial(_mean, phases), lame, shear, moments, len(spacing))
 
-    def mix_thermal_stress(self, phases, stresses, lame, shear, spacing):
+    def mix_thermal_stress(self, phases: Parts, stresses: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Array:
         """Thermal stress of the laminate: across it that of one stress, along it that of one strain."""
         moments = normal_moments(_marks(phases, lame, shear), spacing, 4)
         return laminate_thermal_stress(functools.partial(_mean, phases), stresses, lame, shear, moments, len(spacing))
@@ -209,7 +202,7 @@ def mix(
         parts = [jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts]
         return ElasticMixture(jnp.broadcast_to(phases, (*batch, *phases.shape[-1 - d :])), Lame(*parts), rule, spacing)
 
-    def split(array):
+    def split(array: Array) -> Parts:
         shape = (1,) * (len(batch) + d + 1 - array.ndim) + array.shape[:-1]
         return [array[..., j].reshape(shape) for j in range(array.shape[-1])]
 
@@ -220,7 +213,7 @@ def mix(
 _conducting = eqx.filter_jit(lambda rule, *arguments: rule(*arguments))
 
 
-def _check_stability(properties, d):
+def _check_stability(properties: tuple, d: int) -> None:
     # NumPy, because under `jax.jit` every operation of JAX is traced.
     *_, last = concrete = [np.asarray(part) for part in properties]
     if not np.all(np.isfinite(last) & (last > 0)):
@@ -230,28 +223,27 @@ def _check_stability(properties, d):
         raise ValueError(f"lame_lambda must be finite and above -2/{d} of the shear modulus; got {concrete[0]}.")
 
 
-def _mean(phases, values):
-    terms = [fraction * value for fraction, value in zip(phases, values, strict=True)]
-    return sum(terms[1:], terms[0])
+def _mean(phases: Parts, values: Parts) -> Array:
+    return total(fraction * value for fraction, value in zip(phases, values, strict=True))
 
 
-def _mix_moduli(rule, phases, lame, shear, spacing):
+def _mix_moduli(rule: AbstractMixingRule, phases: Parts, lame: Parts, shear: Parts, spacing: Spacing) -> Pair:
     """Lame fields from a rule for single properties, applied to bulk and shear modulus."""
     bulk, mixed = rule(phases, _bulk(lame, shear, len(spacing)), spacing), rule(phases, shear, spacing)
     return bulk - 2 * mixed / len(spacing), mixed
 
 
-def _bulk(lame, shear, d):
+def _bulk(lame: Parts, shear: Parts, d: int) -> Parts:
     """Bulk moduli of the dimension."""
     return [l + 2 * m / d for l, m in zip(lame, shear, strict=True)]  # noqa: E741
 
 
-def _marks(phases, lame, shear):
+def _marks(phases: Parts, lame: Parts, shear: Parts) -> Array:
     """What tells the phases apart where the normals of a laminate are sought."""
     return _mean(phases, [jnp.log(m * (l + 2 * m)) for l, m in zip(lame, shear, strict=True)])  # noqa: E741
 
 
-def _check(phases, kappa, d, grid):
+def _check(phases: Array, kappa: Array, d: int, grid: Grid | None) -> None:
     if phases.ndim < d + 1 or (grid is not None and phases.shape[-1 - d : -1] != grid.shape):
         where = "" if grid is None else f" on a grid of shape {grid.shape}"
         raise ValueError(

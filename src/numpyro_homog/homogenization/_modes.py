@@ -9,12 +9,14 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ._jax_fem import voxel_element
 from ._law import AbstractLaw
+from ._tensor_fields import Unknown
 
-Modes = dict[tuple[int, ...], Array]
+Modes = dict[tuple[int, ...], Array]  # by subset, each (batch, loads, components, *grid)
+Forces = dict[tuple[tuple[int, ...], int], Array]  # by subset and component, whose axis has length one
 
 
 def voxel_stiffness(spacing: tuple[float, ...], law: AbstractLaw, tensors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,94 +24,86 @@ def voxel_stiffness(spacing: tuple[float, ...], law: AbstractLaw, tensors: np.nd
 
     The stiffness is the integral of B' T B, shape (count, nodes, components, nodes, components).
     """
-    element = voxel_element(spacing)
-    shape = (len(element.corners), law.num_components(len(spacing)))
-    strains = law.strain_operator(element.gradients)
-    matrices = np.einsum("q,qmi,cmn,qnj->cij", element.weights, strains, tensors, strains)
+    gradients, weights, corners = voxel_element(spacing)
+    shape = (len(corners), law.num_components(len(spacing)))
+    strains = law.strain_operator(gradients)
+    matrices = np.einsum("q,qmi,cmn,qnj->cij", weights, strains, tensors, strains)
     matrices = (matrices + np.swapaxes(matrices, 1, 2)) / 2
     matrices[np.abs(matrices) < 1e-14 * np.abs(matrices).max()] = 0.0
-    return element.corners, matrices.reshape(-1, *shape, *shape)
+    return corners, matrices.reshape(-1, *shape, *shape)
+
+
+def subsets(ndim: int) -> list[tuple[int, ...]]:
+    """The modes in order: one where an axis belongs to the subset, else zero; the empty subset is the first."""
+    return list(itertools.product((0, 1), repeat=ndim))
 
 
 def mode_matrix(corners: np.ndarray) -> np.ndarray:
-    """Modes of corner values as a matrix, shape (modes, nodes); the first mode is the sum. Its square is 2^d."""
-    subsets = np.array(list(itertools.product((0, 1), repeat=corners.shape[1])))
-    return np.prod(np.where(subsets[:, None], 2 * corners - 1, 1), axis=-1).astype(float)
+    """Modes of corner values as a matrix, shape (modes, nodes). Its square is 2^d."""
+    differs = np.array(subsets(corners.shape[1]))
+    return np.prod(np.where(differs[:, None], 2 * corners - 1, 1), axis=-1).astype(float)
 
 
-def to_modes(padded: Float[Array, "*nodes"], ndim: int) -> Modes:
-    """Modes of all voxels, shape (..., *(grid - 1)) each, of nodal values (..., *grid); without the sum of all.
+def to_modes(padded: Unknown) -> Modes:
+    """Modes of all voxels, (batch, loads, components, *(grid - 1)), of nodal values; without the empty subset.
 
     Differences come before sums, so that rounding errors are proportional to differences and not to values.
     """
+    ndim = padded.ndim - 3
     found: dict[tuple[int | None, ...], Array] = {(None,) * ndim: padded}
 
-    def reduce(state):
+    def reduce(state: tuple[int | None, ...]) -> Array:
         """Values with the axes reduced that are not None: 1 by a difference, 0 by a sum."""
         if state not in found:
-            number = max(range(ndim), key=lambda a: {None: 0, 1: 1, 0: 2}[state[a]])
-            low, high = _neighbours(reduce((*state[:number], None, *state[number + 1 :])), padded.ndim - ndim + number)
-            found[state] = high - low if state[number] else low + high
+            axis = max(range(ndim), key=lambda a: {None: 0, 1: 1, 0: 2}[state[a]])
+            low, high = _neighbours(reduce((*state[:axis], None, *state[axis + 1 :])), axis)
+            found[state] = high - low if state[axis] else low + high
         return found[state]
 
-    return {subset: reduce(subset) for subset in itertools.product((0, 1), repeat=ndim) if any(subset)}
+    return {subset: reduce(subset) for subset in subsets(ndim)[1:]}
 
 
-def from_modes(modes: Modes, ndim: int) -> Float[Array, "*nodes"]:
-    """Nodal values of modal forces: the transpose of `to_modes`, for the nodes that voxels surround."""
-    for number in reversed(range(ndim)):
-        joined: Modes = {}
-        for (*subset, differs), values in modes.items():
-            low, high = _neighbours(values, values.ndim - ndim + number)
-            part = low - high if differs else low + high
-            joined[tuple(subset)] = joined[tuple(subset)] + part if tuple(subset) in joined else part
-        modes = joined
-    return modes[()]
+def combine(weights: np.ndarray, modes: Modes) -> Forces:
+    """Modal forces: sum over modes j and components l of weights[i, k, j, l] times mode j of component l."""
+    order, forces = subsets(len(weights).bit_length() - 1), Forces()
+    for i, k, j, l in zip(*np.nonzero(weights), strict=True):  # noqa: E741
+        values = lax.slice_in_dim(modes[order[j]], int(l), int(l) + 1, axis=2)
+        _accumulate(forces, (order[i], int(k)), float(weights[i, k, j, l]) * values)
+    return forces
 
 
-def combine(weights: np.ndarray, modes: Modes) -> list[list[Array | None]]:
-    """Modal forces: sum over modes j and components l of weights[i, k, j, l] times mode j of component l.
-
-    Modes have the components on the axis before the grid. Rows by mode i and component k, each with one component on
-    its axis; None where all weights vanish.
-    """
-    num_components, num_modes = weights.shape[1], weights.shape[0]
-    ndim = num_modes.bit_length() - 1
-    subsets = list(itertools.product((0, 1), repeat=ndim))
-
-    def row(i, k):
-        total = None
-        for j, l in zip(*np.nonzero(weights[i, k]), strict=True):  # noqa: E741
-            values = modes[subsets[j]]
-            axis = values.ndim - ndim - 1
-            term = float(weights[i, k, j, l]) * lax.slice_in_dim(values, int(l), int(l) + 1, axis=axis)
-            total = term if total is None else total + term
-        return total
-
-    return [[row(i, k) for k in range(num_components)] for i in range(num_modes)]
+def nodal_forces(prepared: Array, modal: np.ndarray, modes: Modes) -> Unknown:
+    """Forces on the nodes, of modes on the voxels -1 .. n - 1 along each axis: sum_c prepared_c modal_c modes."""
+    shape, forces = tuple(n - 1 for n in prepared.shape[3:]), Forces()
+    for c, matrix in enumerate(modal):
+        coefficient = window(prepared, (c, *(0,) * len(shape)), (1, *shape))
+        for key, force in combine(matrix, modes).items():
+            _accumulate(forces, key, coefficient * force)
+    zero = jnp.zeros_like(next(iter(forces.values())))
+    rows = {s: [forces.get((s, k), zero) for k in range(modal.shape[2])] for s in subsets(len(shape))[1:]}
+    joined = {s: jnp.concatenate(row, axis=2) for s, row in rows.items()}
+    for axis in reversed(range(len(shape))):  # the transpose of `to_modes`, for the nodes that voxels surround
+        before, joined = joined, Modes()
+        for (*subset, differs), values in before.items():
+            low, high = _neighbours(values, axis)
+            _accumulate(joined, tuple(subset), low - high if differs else low + high)
+    return joined[()]
 
 
-def gather(rows: list[list[Array | None]], axis: int) -> Modes:
-    """Modal forces by subset from rows by mode and component, components joined along `axis`."""
-    ndim = len(rows).bit_length() - 1
-    like = next(entry for row in rows for entry in row if entry is not None)
-    filled = [[jnp.zeros_like(like) if entry is None else entry for entry in row] for row in rows]
-    subsets = itertools.product((0, 1), repeat=ndim)
-    return {s: jnp.concatenate(row, axis=axis) for s, row in zip(subsets, filled, strict=True) if any(s)}
+def _accumulate(totals: dict, key: tuple, part: Array) -> None:
+    """Add a part to the sum of this key."""
+    totals[key] = totals[key] + part if key in totals else part
 
 
-def _neighbours(values, axis):
-    num = values.shape[axis]
-    return lax.slice_in_dim(values, 0, num - 1, axis=axis), lax.slice_in_dim(values, 1, num, axis=axis)
+def _neighbours(values: Array, axis: int) -> tuple[Array, Array]:
+    """All but the last and all but the first along an axis of the grid."""
+    num = values.shape[3 + axis]
+    return lax.slice_in_dim(values, 0, num - 1, axis=3 + axis), lax.slice_in_dim(values, 1, num, axis=3 + axis)
 
 
-def add_halo(array: Array, ndim: int) -> Array:
-    """Periodic copies of one layer on both sides of the last `ndim` axes."""
-    for axis in range(array.ndim - ndim, array.ndim):
-        first = lax.slice_in_dim(array, 0, 1, axis=axis)
-        last = lax.slice_in_dim(array, array.shape[axis] - 1, array.shape[axis], axis=axis)
-        array = lax.concatenate([last, array, first], axis)
-    return array
+def add_halo(array: Array, ndim: int, before: int = 1) -> Array:
+    """Periodic copies of one layer behind the last `ndim` axes, and before them."""
+    return jnp.pad(array, [(0, 0)] * (array.ndim - ndim) + [(before, 1)] * ndim, mode="wrap")
 
 
 def window(array: Array, start: tuple[int, ...], shape: tuple[int, ...]) -> Array:

@@ -197,7 +197,7 @@ def spherical(scalars: Array, ndim: int) -> Array:
     return jnp.stack([scalars * unit for unit in volumetric(ndim)], axis=-1)
 
 
-def _shear_weights(stiffness):
+def _shear_weights(stiffness: Array) -> Array:
     size = stiffness.shape[-1]
     if size not in (3, 6) or stiffness.shape[-2:] != (size, size):
         raise ValueError(f"A stiffness has shape (*batch, 3, 3) in 2D or (*batch, 6, 6) in 3D; got {stiffness.shape}.")
@@ -209,6 +209,6 @@ def like(matrix: np.ndarray, array: Array) -> Array:
     return jnp.asarray(matrix.reshape((1,) * (array.ndim - 2) + matrix.shape), array.dtype)
 
 
-def _broadcast(first, second):
+def _broadcast(first: ArrayLike, second: ArrayLike) -> list[Array]:
     dtype = jnp.result_type(float, first, second)
     return jnp.broadcast_arrays(jnp.asarray(first, dtype), jnp.asarray(second, dtype))

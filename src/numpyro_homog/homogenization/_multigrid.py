@@ -14,7 +14,8 @@ from ..grids import Grid
 from ._boundary import AbstractBoundary, Affine
 from ._cycle_spaces import inner_nodes, inverse_root, node_shares, null_fields, of_zero_gradient
 from ._law import AbstractLaw
-from ._tensor_fields import weighted
+from ._reference import Preconditioner
+from ._tensor_fields import Unknown, Values, weighted
 from ._voxel_space import VoxelSpace, shifted
 
 # Smoothing damps the part of the spectrum above this, relative to the sums of moduli.
@@ -26,15 +27,12 @@ _MANY_VALUES = 6
 
 
 class GridCycle(NamedTuple):
-    """One V-cycle of grids, each with the mean coefficients of the voxels it joins.
+    """One V-cycle of grids, finest first, each with the mean coefficients of the voxels it joins.
 
     Before and after each coarser grid stand Jacobi iterations in which the sum of moduli of a row takes the place of
     its diagonal entry, relaxed by the roots of a Chebyshev polynomial. The stiffness is at most the diagonal matrix of
     these sums, so the cycle is positive definite for any coefficients, without estimates of eigenvalues. Coarser grids,
     which cost little and know the coefficients less well, are smoothed more often. The coarsest is solved directly.
-
-    Attributes:
-        spaces: the elements of each grid, finest first.
 
     References:
         Baker, Falgout, Kolev and Yang, SIAM J. Sci. Comput. 33 (2011) 2864, for the sums of moduli and the polynomial;
@@ -43,8 +41,8 @@ class GridCycle(NamedTuple):
 
     spaces: tuple[VoxelSpace, ...]
 
-    def preconditioner(self, values: Float[Array, "batch c *grid"]) -> Callable[[Array], Array]:
-        """The cycle for coefficients, as a function of residuals (batch, loads, components, *nodes) of zero mean."""
+    def preconditioner(self, values: Values) -> Preconditioner:
+        """The cycle for coefficients, as a function of residuals of zero mean."""
         fine, boundary = self.spaces[0], self.spaces[0].boundary
         clamped, free = isinstance(boundary, Affine), boundary.free
         halos, steps = [], []
@@ -55,7 +53,7 @@ class GridCycle(NamedTuple):
             steps.append(step * inner_nodes(space.points, values.dtype) if clamped else step)
         solve = _direct(self.spaces[-1], halos[-1], clamped=clamped)
 
-        def cycle(level, residual):
+        def cycle(level: int, residual: Unknown) -> Unknown:
             if level == len(self.spaces) - 1:
                 return solve(residual)
             space, halo, step = self.spaces[level], halos[level], steps[level]
@@ -65,7 +63,7 @@ class GridCycle(NamedTuple):
             roots = np.cos(np.pi * (2 * np.arange(num) + 1) / (2 * num))  # of a Chebyshev polynomial
             weights = 2 / ((1 + _SMOOTHED_FROM) + (1 - _SMOOTHED_FROM) * roots)
 
-            def smooth(solution, weight):
+            def smooth(solution: Unknown, weight: Array | float) -> tuple[Unknown, None]:
                 return solution + weight * step * (residual - space.apply(halo, solution)), None
 
             solution = _repeat(smooth, float(weights[0]) * step * residual, weights[1:])
@@ -77,7 +75,7 @@ class GridCycle(NamedTuple):
             return functools.partial(cycle, 0)
         shares = jnp.asarray(node_shares(fine), values.dtype).ravel()
 
-        def invert(residual):
+        def invert(residual: Unknown) -> Unknown:
             solution = cycle(0, residual)
             # A product, not a sum: XLA would compute the solution once more within the sum.
             mean = jnp.matmul(solution.reshape(*solution.shape[:3], -1), shares, precision=lax.Precision.HIGHEST)
@@ -86,8 +84,7 @@ class GridCycle(NamedTuple):
         constraint = fine.reference.constraint
         if constraint is None:
             return invert
-        num = fine.num_components
-        return of_zero_gradient(invert, jnp.asarray(constraint[0], values.dtype), len(values), num)
+        return of_zero_gradient(invert, jnp.asarray(constraint[0], values.dtype), len(values), fine.num_components)
 
 
 def coarser_shapes(grid: Grid, law: AbstractLaw) -> list[tuple[int, ...]]:
@@ -113,14 +110,14 @@ def grid_cycle(grid: Grid, law: AbstractLaw, boundary: AbstractBoundary, bases: 
     return GridCycle(tuple(VoxelSpace(coarser, law, boundary, bases, ()) for coarser in grids))
 
 
-def _repeat(step, solution, weights):
+def _repeat(step: Callable, solution: Unknown, weights: np.ndarray) -> Unknown:
     """A step for each weight; one alone is written out, more are a loop, which compiles sooner."""
     if len(weights) < 2:
         return step(solution, float(weights[0]))[0] if len(weights) else solution
     return lax.scan(step, solution, jnp.asarray(weights, solution.dtype))[0]
 
 
-def _join(values, shape):
+def _join(values: Values, shape: tuple[int, ...]) -> Values:
     """Means of coefficients over voxels that become one."""
     first = values.ndim - len(shape)
     for axis, num in enumerate(shape, first):
@@ -130,8 +127,8 @@ def _join(values, shape):
     return values
 
 
-def _moduli(space, halo):
-    """Sums of moduli of the rows of element stiffnesses, gathered at the nodes: (batch, 1, components, *nodes)."""
+def _moduli(space: VoxelSpace, halo: Array) -> Float[Array, "batch 1 k *nodes"]:
+    """Sums of moduli of the rows of element stiffnesses, gathered at the nodes."""
     corners, matrices = space.stiffness
     values = [lax.slice_in_dim(halo, c, c + 1, axis=2) for c in range(halo.shape[2])]
     rows = []
@@ -144,7 +141,7 @@ def _moduli(space, halo):
     return jnp.concatenate(rows, axis=2)
 
 
-def _moduli_of(weights, values):
+def _moduli_of(weights: np.ndarray, values: list[Array]) -> Array:
     """sum_i |sum_c weights_ci values_c|, or the same with moduli inside if there are many c."""
     if len(values) > _MANY_VALUES:
         return weighted(np.abs(weights).sum(axis=1), map(jnp.abs, values))
@@ -154,7 +151,7 @@ def _moduli_of(weights, values):
     return weighted(counts[some], [jnp.abs(weighted(column, values)) for column in unique.T[some]])
 
 
-def _direct(space, halo, *, clamped):
+def _direct(space: VoxelSpace, halo: Array, *, clamped: bool) -> Preconditioner:
     """Inverse on residuals that do no work on unknowns without energy, by a dense factorisation."""
     num_components, shape = space.num_components, space.points
     size = num_components * math.prod(shape)
@@ -173,7 +170,7 @@ def _direct(space, halo, *, clamped):
     root = jnp.where(jnp.all(jnp.isfinite(root), axis=(1, 2), keepdims=True), root, identity) * scale[:, None, :]
     root = root * inner[:, None, :] if clamped else root
 
-    def solve(residual):
+    def solve(residual: Unknown) -> Unknown:
         flat = residual.reshape(*residual.shape[:2], size)
         for axis in (2, 1):
             flat = lax.dot_general(flat, root, (((2,), (axis,)), ((0,), (0,))), precision=lax.Precision.HIGHEST)
@@ -182,7 +179,7 @@ def _direct(space, halo, *, clamped):
     return solve
 
 
-def _restrict(residual, halved, free):
+def _restrict(residual: Unknown, halved: list[bool], free: bool) -> Unknown:
     """Transpose of `_interpolate`.
 
     The neighbours come from a copy, so that the compiler does not compute the residual anew for each of them.
@@ -199,7 +196,7 @@ def _restrict(residual, halved, free):
     return residual
 
 
-def _interpolate(unknown, halved, free):
+def _interpolate(unknown: Unknown, halved: list[bool], free: bool) -> Unknown:
     """Multilinear interpolation: every second node is one of the coarser grid."""
     for axis, half in enumerate(halved, 3):
         if half:

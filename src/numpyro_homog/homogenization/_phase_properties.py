@@ -1,8 +1,10 @@
 """Volume fractions and properties of phases: what functions of them accept."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from .._results import VOIDS
 from .._tracing import is_traced
@@ -27,12 +29,11 @@ def phase_scalars(
     if isinstance(properties, Lame):
         lame, shear = Lame(*map(_as_float, properties)).of_plane(plane)
         properties = (lame + 2 * shear / ndim, shear)
-    given, names = (
-        (properties, ("bulk", "shear")) if isinstance(properties, tuple) else ((properties,), ("properties",))
-    )
+    given = properties if isinstance(properties, tuple) else (properties,)
+    names = ("bulk", "shear") if isinstance(properties, tuple) else ("properties",)
     if len(given) != len(names):
         raise ValueError(f"elastic properties are the pair (bulk, shear); got a tuple of {len(given)}.")
-    fractions, *parts = (_as_float(array) for array in (fractions, *given))
+    fractions, *parts = map(_as_float, (fractions, *given))
     for name, part in zip(names, parts, strict=True):
         if part.shape[-1:] != fractions.shape[-1:]:
             raise ValueError(
@@ -82,19 +83,19 @@ def phase_properties(fractions: PyTree, properties: PyTree) -> tuple[Array, Arra
     return _pad(fractions, batch + 1), _pad(properties, batch + core)
 
 
-def _as_float(array):
+def _as_float(array: Any) -> Array:
     array = jnp.asarray(array)
     if array.ndim == 0:
         raise ValueError("fractions and properties need an axis of phases; got a number.")
     return as_floating(array, "fractions or properties")
 
 
-def _pad(array, rank):
+def _pad(array: Array, rank: int) -> Array:
     """The array with leading axes of length one before its batch axes."""
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 
-def _check_fractions(fractions):
+def _check_fractions(fractions: Float[Array, "*batch J"]) -> None:
     tolerance = float(jnp.finfo(fractions.dtype).eps) ** 0.5 * fractions.shape[-1]
     if not is_traced(fractions):
         values = np.asarray(fractions, float)
@@ -102,6 +103,6 @@ def _check_fractions(fractions):
             raise ValueError(f"fractions must be >= 0 with sum one over the last axis; got {values}.")
 
 
-def _check_positive(name, array):
+def _check_positive(name: str, array: Array) -> None:
     if not is_traced(array) and not np.all(np.isfinite(array) & (np.asarray(array) > 0)):
         raise ValueError(f"{name} must be finite and positive; got {np.asarray(array, float)}. {VOIDS}")

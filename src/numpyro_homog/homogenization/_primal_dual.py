@@ -12,6 +12,8 @@ from ._boundary import AbstractBoundary, Periodic
 from ._law import AbstractLaw, Coefficients, Conductivity
 from ._tensor_fields import Geometry
 
+Tensors = Float[Array, "batch m m"]
+
 
 class AbstractDiscretization(eqx.Module):
     """Which finite-element problems a cell solves, and what it makes of their energies.
@@ -33,24 +35,42 @@ class AbstractDiscretization(eqx.Module):
         """Coefficients of the problems to be solved, whose values have shape (batch, c, *grid)."""
 
     @abc.abstractmethod
-    def combine(self, energies: list[Float[Array, "batch m m"]]) -> PyTree:
+    def combine(self, energies: list[Tensors]) -> PyTree:
         """What the cell returns, from the least energies of `problems`: tensors of shape (batch, m, m)."""
 
 
 class Primal(AbstractDiscretization):
     """Voxel elements for the potential: an upper bound of the tensor in the Loewner order."""
 
-    def check(self, grid, law, boundary):
+    def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """There is no cell for which it does not exist."""
 
-    def problems(self, coefficients):
+    def problems(self, coefficients: Coefficients) -> list[Coefficients]:
         return [coefficients]
 
-    def combine(self, energies):
+    def combine(self, energies: list[Tensors]) -> Tensors:
         return energies[0]
 
 
-class PrimalDual(AbstractDiscretization):
+class AbstractDuality(AbstractDiscretization):
+    """A cell problem and its dual, where that is a cell problem of the same kind."""
+
+    def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
+        """Two dimensions, conduction, periodic."""
+        if grid.ndim != 2 or not isinstance(law, Conductivity) or not isinstance(boundary, Periodic):
+            who = "PrimalDual()" if isinstance(self, PrimalDual) else "effective_bounds"
+            raise ValueError(
+                f"{who} needs a two-dimensional cell, Conductivity() and Periodic(), where the dual of a cell problem"
+                f" is a cell problem; got {grid.ndim} dimensions, {type(law).__name__} and {type(boundary).__name__}."
+                " Otherwise the tensor of Primal() is an upper bound, and voigt_bound, reuss_bound and"
+                " hashin_shtrikman_bounds know bounds from volume fractions."
+            )
+
+    def problems(self, coefficients: Coefficients) -> list[Coefficients]:
+        return [coefficients, _dual(coefficients)]
+
+
+class PrimalDual(AbstractDuality):
     """Geometric mean of an upper and a lower bound, which is far closer than either.
 
     The bounds are those of voxel elements for the potential and for the stream function. In the plane a periodic flux
@@ -74,14 +94,7 @@ class PrimalDual(AbstractDiscretization):
         >>> cell = CellProblem(Grid((32, 32)), Conductivity(), Periodic(), discretization=PrimalDual())
     """
 
-    def check(self, grid, law, boundary):
-        """Two dimensions, conduction, periodic."""
-        _check_dual(grid, law, boundary, "PrimalDual()")
-
-    def problems(self, coefficients):
-        return [coefficients, _dual(coefficients)]
-
-    def combine(self, energies):
+    def combine(self, energies: list[Tensors]) -> Tensors:
         return _bounds(*energies).mean
 
 
@@ -99,32 +112,14 @@ class EffectiveBounds(NamedTuple):
     mean: Float[Array, "*batch 2 2"]
 
 
-class Bracket(AbstractDiscretization):
+class Bracket(AbstractDuality):
     """`PrimalDual`, with `EffectiveBounds` as its answer."""
 
-    def check(self, grid, law, boundary):
-        """Two dimensions, conduction, periodic."""
-        _check_dual(grid, law, boundary, "effective_bounds")
-
-    def problems(self, coefficients):
-        return [coefficients, _dual(coefficients)]
-
-    def combine(self, energies):
+    def combine(self, energies: list[Tensors]) -> EffectiveBounds:
         return _bounds(*energies)
 
 
-def _check_dual(grid, law, boundary, who):
-    """Raise ValueError unless the dual problem is a cell problem of the same kind."""
-    if grid.ndim != 2 or not isinstance(law, Conductivity) or not isinstance(boundary, Periodic):
-        raise ValueError(
-            f"{who} needs a two-dimensional cell, Conductivity() and Periodic(), where the dual of a cell problem is a"
-            f" cell problem; got {grid.ndim} dimensions, {type(law).__name__} and {type(boundary).__name__}. Otherwise"
-            " the tensor of Primal() is an upper bound, and voigt_bound, reuss_bound and hashin_shtrikman_bounds know"
-            " bounds from volume fractions."
-        )
-
-
-def _dual(coefficients):
+def _dual(coefficients: Coefficients) -> Coefficients:
     """Coefficients k / det k, which is the inverse turned by 90 degrees."""
     valid = coefficients.valid
     least, greatest = (jnp.where(valid, lax.stop_gradient(x), 1) for x in (coefficients.least, coefficients.greatest))
@@ -145,7 +140,8 @@ def _dual(coefficients):
     )
 
 
-def _bounds(upper, dual):
+def _bounds(upper: Tensors, dual: Tensors) -> EffectiveBounds:
+    """The bounds and their mean, of the least energies of both problems."""
     scale, determinant = _determinant(dual)
     lower = dual / (scale * determinant) / scale
     # The mean A # B = (A / a + B / b) (a b / det(A / a + B / b))^(1/2) with a^2 = det A and b^2 = det B.
@@ -157,7 +153,7 @@ def _bounds(upper, dual):
     return EffectiveBounds(lower, upper, mean)
 
 
-def _determinant(matrix):
+def _determinant(matrix: Tensors) -> tuple[Array, Array]:
     """A number s with the unit of the 2 x 2 matrices, and det(matrix / s), each of shape (*batch, 1, 1)."""
     scale = lax.stop_gradient(jnp.sqrt(matrix[..., 0, 0]) * jnp.sqrt(matrix[..., 1, 1]))[..., None, None]
     free = matrix / scale

@@ -5,7 +5,9 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,9 @@ from jaxtyping import Array, Float
 from ..grids import Grid
 from ._law import AbstractLaw
 from ._modes import voxel_stiffness
+from ._tensor_fields import Entries, Unknown, total
+
+Preconditioner = Callable[[Unknown], Unknown]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,22 +38,20 @@ class AbstractReference(abc.ABC):
     constraint: tuple[np.ndarray, np.ndarray] | None
 
     @abc.abstractmethod
-    def inverse(self, ratio: Float[Array, " batch"]) -> Callable[[Array], Array]:
-        """The inverse without the constraint, as a function of residuals (batch, loads, components, *nodes)."""
+    def inverse(self, ratio: Float[Array, " batch"]) -> Preconditioner:
+        """The inverse without the constraint."""
 
-    def preconditioner(self, ratio: Float[Array, " batch"]) -> Callable[[Array], Array]:
-        """The inverse as a function of residuals (batch, loads, components, *nodes)."""
+    def preconditioner(self, ratio: Float[Array, " batch"]) -> Preconditioner:
+        """The inverse with the constraint."""
         invert = self.inverse(ratio)
         if self.constraint is None:
             return invert
-        functionals, corrections = (
-            [jnp.asarray(row[None, None, None], ratio.dtype) for row in part] for part in self.constraint
-        )
 
-        def invert_within(residual):
+        def invert_within(residual: Unknown) -> Unknown:
             result = invert(residual)
             axes = tuple(range(3, result.ndim))
-            for functional, correction in zip(functionals, corrections, strict=True):
+            for pair in zip(*self.constraint, strict=True):
+                functional, correction = (jnp.asarray(part[None, None, None], ratio.dtype) for part in pair)
                 result = result - jnp.sum(functional * result, axis=axes, keepdims=True) * correction
             return result
 
@@ -78,7 +81,7 @@ class FourierReference(AbstractReference):
     stretches: np.ndarray
     paired: bool
 
-    def inverse(self, ratio: Float[Array, " batch"]) -> Callable[[Array], Array]:
+    def inverse(self, ratio: Float[Array, " batch"]) -> Preconditioner:
         """By transforms of real fields, or of two load cases as the real and the imaginary part of one.
 
         The inverse is real and even, so that these do not mix: a quarter less time on a CPU.
@@ -86,7 +89,7 @@ class FourierReference(AbstractReference):
         half = self.stretches.shape[-1] // 2 + 1
         whole = self._components(ratio, None if self.paired else half)
 
-        def invert(residual):
+        def invert(residual: Unknown) -> Unknown:
             axes, shape = tuple(range(3, residual.ndim)), residual.shape[3:]
             if not self.paired or residual.shape[1] % 2:
                 inverse = {pair: part[..., :half] for pair, part in whole.items()} if self.paired else whole
@@ -97,11 +100,9 @@ class FourierReference(AbstractReference):
 
         return invert
 
-    def _components(self, ratio, num_waves):
+    def _components(self, ratio: Float[Array, " batch"], num_waves: int | None) -> Entries:
         """Components (i, j), i <= j, of the inverse: (batch, 1, *waves), with batch 1 if the ratio has no effect."""
-        vectors, stretches = (
-            jnp.asarray(part[..., :num_waves], ratio.dtype) for part in (self.vectors, self.stretches)
-        )
+        vectors, stretches = (jnp.asarray(x[..., :num_waves], ratio.dtype) for x in (self.vectors, self.stretches))
         ratio = ratio.reshape(-1, *(1,) * stretches.ndim)
         num = range(len(vectors))
         weights = [1 / (1 + ratio * stretches[k][None, None]) for k in num] if self.stretches.any() else None
@@ -109,7 +110,7 @@ class FourierReference(AbstractReference):
         for i, j in itertools.combinations_with_replacement(num, 2):
             terms = [(vectors[i, k] * vectors[j, k])[None, None] for k in num]
             terms = [weights[k] * terms[k] for k in num] if weights else terms
-            inverse[i, j] = sum(terms[1:], terms[0])
+            inverse[i, j] = total(terms)
         return inverse
 
 
@@ -141,12 +142,10 @@ def fourier_reference(grid: Grid, law: AbstractLaw) -> FourierReference:
     return FourierReference(1.0, True, None, vectors, values, paired)
 
 
-def _multiply(inverse, spectrum):
-    parts = [spectrum[:, :, k] for k in range(spectrum.shape[2])]
-    rows = []
-    for i in range(len(parts)):
-        terms = [inverse[min(i, j), max(i, j)].astype(spectrum.dtype) * part for j, part in enumerate(parts)]
-        rows.append(sum(terms[1:], terms[0]))
+def _multiply(inverse: Entries, spectrum: Array) -> Array:
+    """Product of symmetric matrices and vectors (batch, loads, components, *waves)."""
+    num, dtype = range(spectrum.shape[2]), spectrum.dtype
+    rows = [total(inverse[min(i, j), max(i, j)].astype(dtype) * spectrum[:, :, j] for j in num) for i in num]
     return jnp.stack(rows, axis=2)
 
 
@@ -168,7 +167,7 @@ class BoxReference(AbstractReference):
     vectors: tuple[np.ndarray, ...]
     scales: np.ndarray
 
-    def inverse(self, ratio: Float[Array, " batch"]) -> Callable[[Array], Array]:
+    def inverse(self, ratio: Float[Array, " batch"]) -> Preconditioner:
         """By products with the eigenvectors; the ratio plays no part."""
         vectors = [jnp.asarray(matrix, ratio.dtype) for matrix in self.vectors]
         scales = jnp.asarray(self.scales[None, None, None], ratio.dtype)
@@ -182,32 +181,34 @@ def box_reference(grid: Grid, law: AbstractLaw, *, clamped: bool) -> BoxReferenc
     If clamped, the nodes of opposite faces are one. A law that sees the symmetric gradient alone has half the Laplacian
     as reference, which is below the energy of clamped fields; for free faces Korn's inequality adds `korn_factor`.
     """
-    symmetric, least = law.symmetric_gradient, law.coercivity(grid.spacing)
-    pairs = []
-    for n, h in zip(grid.shape, grid.spacing, strict=True):  # stiffness and mass of linear elements
+    import scipy.linalg
+
+    symmetric, least, constraint = law.symmetric_gradient, law.coercivity(grid.spacing), None
+    values, vectors, nodes, inner = np.zeros(()), [], [], slice(1, -1) if clamped else slice(None)
+    for n, h in zip(grid.shape, grid.spacing, strict=True):
         own, shared = np.diag([1.0, *[2.0] * (n - 1), 1.0]), np.eye(n + 1, k=1) + np.eye(n + 1, k=-1)
-        pairs.append(((own - shared) / h, (2 * own + shared) * h / 6))
-    solved = [_eigenpairs(stiffness, mass, clamped) for stiffness, mass in pairs]
-    values = np.zeros(())
-    for eigenvalues, _ in solved:
-        values = values[..., None] + eigenvalues
+        stiffness, mass = (own - shared) / h, (2 * own + shared) * h / 6  # of linear elements
+        found, modes = scipy.linalg.eigh(stiffness[inner, inner], mass[inner, inner])
+        if not clamped:
+            found[0] = 0.0
+        values = values[..., None] + found
+        vectors.append(np.pad(modes, [(1, 0), (0, 0)]) if clamped else modes)
+        nodes.append(mass.sum(axis=1))
     if not clamped:
         values[(0,) * grid.ndim] = np.inf
     scales = (2.0 if symmetric else 1.0) / values
-    vectors = tuple(matrix for _, matrix in solved)
-    if clamped:
-        return BoxReference(least, not symmetric, None, vectors, scales)
-    gradients = np.ones((grid.ndim, *(1,) * grid.ndim)) / math.prod(grid.lengths)
-    for axis, (_, mass) in enumerate(pairs):
-        shares = np.tile(mass.sum(axis=1), (grid.ndim, 1))
-        shares[axis] = [-1.0, *[0.0] * (grid.shape[axis] - 1), 1.0]
-        gradients = gradients * np.expand_dims(shares, [1 + other for other in range(grid.ndim) if other != axis])
-    constraint = constrained(gradients, _invert(np, vectors, scales[None], gradients, 1))
-    least = least * (korn_factor(grid.lengths) if symmetric else 1.0)
-    return BoxReference(least, not symmetric, constraint, vectors, scales)
+    if not clamped:
+        gradients = np.ones((grid.ndim, *(1,) * grid.ndim)) / math.prod(grid.lengths)
+        for axis, share in enumerate(nodes):
+            shares = np.tile(share, (grid.ndim, 1))
+            shares[axis] = [-1.0, *[0.0] * (grid.shape[axis] - 1), 1.0]
+            gradients = gradients * np.expand_dims(shares, [1 + other for other in range(grid.ndim) if other != axis])
+        constraint = constrained(gradients, _invert(np, vectors, scales[None], gradients, 1))
+        least = least * (korn_factor(grid.lengths) if symmetric else 1.0)
+    return BoxReference(least, not symmetric, constraint, tuple(vectors), scales)
 
 
-def _invert(xp, vectors, scales, residual, lead):
+def _invert(xp: ModuleType, vectors: Sequence, scales: Any, residual: Any, lead: int) -> Any:
     """The inverse of the Laplacian on the axes behind the first `lead`, in NumPy or JAX."""
     for axis, matrix in enumerate(vectors, lead):
         residual = xp.moveaxis(xp.tensordot(residual, matrix, axes=(axis, 0)), -1, axis)
@@ -226,16 +227,3 @@ def korn_factor(lengths: tuple[float, ...]) -> float:
         and the longer edge. In three dimensions the same value is used, without proof.
     """
     return math.sin(math.atan(min(lengths) / max(lengths)) / 2) ** 2 if len(lengths) > 1 else 1.0
-
-
-def _eigenpairs(stiffness, mass, clamped):
-    import scipy.linalg
-
-    if not clamped:
-        values, vectors = scipy.linalg.eigh(stiffness, mass)
-        values[0] = 0.0
-        return values, vectors
-    values, vectors = np.zeros(0), np.zeros((0, 0))
-    if len(mass) > 2:
-        values, vectors = scipy.linalg.eigh(stiffness[1:-1, 1:-1], mass[1:-1, 1:-1])
-    return values, np.concatenate([np.zeros((1, len(values))), vectors])

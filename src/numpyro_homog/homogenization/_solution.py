@@ -18,6 +18,7 @@ from ._mean_dilatation import MeanDilatation, largest_lame_ratio, warn_of_lockin
 from ._primal_dual import Primal
 from ._solve import corrector, stationary_tensor
 from ._space import AbstractSpace
+from ._tensor_fields import Unknown
 
 
 class CellSolution(eqx.Module):
@@ -76,8 +77,8 @@ def solve_cell(
         RuntimeError: at run time, if a member fails and `throw` is true.
 
     Costs one solve for each load and memory for the correctors: one load of a large elastic cell in space takes a sixth
-    of all. The first derivative of the tensors costs no further solve in reverse
-    mode, or in any mode under `jax.jit` if that of the correctors is not used; each other derivative costs one.
+    of all. The first derivative of the tensors costs no further solve in reverse mode, or in any mode under `jax.jit`
+    if that of the correctors is not used; each other derivative costs one.
 
     Example:
         >>> cell = CellProblem(Grid((32, 32)), Conductivity(), Periodic())
@@ -105,7 +106,7 @@ def solve_cell(
     return CellSolution(effective, solution, result, stats, cell, loads)
 
 
-def _check_start(cell, loads, start):
+def _check_start(cell: CellProblem, loads: tuple[int, ...] | None, start: CellSolution) -> None:
     """Raise unless the correctors of `start` are admissible in `cell`."""
     if not isinstance(start, CellSolution):
         raise TypeError(f"start must be what solve_cell returned; got {type(start).__name__}.")
@@ -120,7 +121,8 @@ def _check_start(cell, loads, start):
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _solve_cell(cell, field, loads, start):
+def _solve_cell(cell: CellProblem, field: PyTree, loads: tuple[int, ...] | None, start: Array | None) -> tuple:
+    """Tensors, correctors, `RESULTS`, statistics and `largest_lame_ratio`, each with the batch axes."""
     space, coefficients, batch = discretize(cell, field, loads)
     if start is not None:
         start = _start(space, start, batch, coefficients.values.dtype)
@@ -134,7 +136,7 @@ def _solve_cell(cell, field, loads, start):
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), outputs)
 
 
-def _start(space, start, batch, dtype):
+def _start(space: AbstractSpace, start: Array, batch: tuple[int, ...], dtype: np.dtype) -> Unknown:
     """Correctors (*batch, ...) as unknowns, zero where they are not finite."""
     given = start.shape[: start.ndim - len(space.corrector_shape)]
     if given not in ((), batch):
@@ -145,8 +147,8 @@ def _start(space, start, batch, dtype):
     return jnp.where(finite, solution, 0)
 
 
-def to_unknown(space: AbstractSpace, corrector: Array) -> Array:
-    """Correctors (*batch, *space.corrector_shape) as unknowns (batch, loads, components, *nodes)."""
+def to_unknown(space: AbstractSpace, corrector: Array) -> Unknown:
+    """Correctors (*batch, *space.corrector_shape) as unknowns."""
     return space.from_points(corrector.reshape(-1, len(space.loads), space.num_components, *space.points))
 
 
@@ -192,7 +194,7 @@ def local_fields(cell: CellProblem, field: PyTree, solution: CellSolution) -> Lo
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _local_fields(cell, field, loads, corrector):
+def _local_fields(cell: CellProblem, field: PyTree, loads: tuple[int, ...] | None, corrector: Array) -> LocalFields:
     space, coefficients, batch = discretize(cell, field, loads)
     expected = (*batch, *space.corrector_shape)
     if corrector.shape != expected:

@@ -3,9 +3,11 @@
 import abc
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -13,7 +15,7 @@ from .._platform import voxels_per_chunk
 from ._boundary import AbstractBoundary
 from ._law import AbstractLaw
 from ._reference import AbstractReference
-from ._tensor_fields import Geometry
+from ._tensor_fields import Energies, Geometry, Unknown, Values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,8 +31,7 @@ class AbstractSpace(abc.ABC):
         boundary: the boundary condition.
         bases: constant tensors of the coefficients.
         loads: numbers of the unit strains.
-        cycle: makes of coefficients the preconditioner that stands in for the reference above the contrast `switch`; or
-            None.
+        cycle: makes of coefficients the preconditioner for contrasts above `switch`; None for the reference at all.
         switch: see `cycle`.
     """
 
@@ -89,45 +90,69 @@ class AbstractSpace(abc.ABC):
         """Shape of what `on_points` makes of the nodes."""
 
     @abc.abstractmethod
-    def mean(self, values: Float[Array, "batch c *elements"]) -> Float[Array, "batch c"]:
+    def mean(self, values: Values) -> Float[Array, "batch c"]:
         """Volume average of coefficients."""
 
     @abc.abstractmethod
-    def prepare(self, values: Float[Array, "batch c *elements"]) -> Array:
+    def prepare(self, values: Values) -> Array:
         """Coefficients as `apply` and `load` take them."""
 
     @abc.abstractmethod
-    def apply(
-        self, prepared: Array, unknown: Float[Array, "batch loads k *nodes"], *, strained: bool = False
-    ) -> Float[Array, "batch loads k *nodes"]:
-        """Stiffness times `unknown`; `strained` adds the unit strains to it.
+    def apply(self, prepared: Array, unknown: Unknown, *, strained: bool = False) -> Unknown:
+        """Stiffness times `unknown`; `strained` adds the unit strains to it: minus the residual at that corrector.
 
-        With `strained` the result is minus the residual of the cell problem at the corrector `unknown`. Constants lie
-        in the null space, so it acts on differences of nodal values: in 32-bit arithmetic the rounding error is then
-        proportional to the differences and not to the values.
+        Constants lie in the null space, so it acts on differences of nodal values: in 32-bit arithmetic the rounding
+        error is then proportional to the differences and not to the values.
         """
 
     @abc.abstractmethod
-    def load(self, prepared: Array) -> Float[Array, "batch loads k *nodes"]:
+    def load(self, prepared: Array) -> Unknown:
         """Right-hand sides of the cell problem: minus the stiffness of the affine unknowns."""
 
     @abc.abstractmethod
-    def strain_energies(
-        self, corrector: Float[Array, "batch loads k *nodes"]
-    ) -> Float[Array, "batch c pairs *elements"]:
-        """Sensitivity u_m' M_c u_n / volume of the effective tensor to the coefficients, u = affine + corrector.
-
-        For the pairs m <= n of load cases in the order of `load_pairs`.
-        """
+    def strain_energies(self, corrector: Unknown) -> Energies:
+        """Sensitivity u_m' M_c u_n / volume of the tensor to coefficients by `load_pairs`, u = affine + corrector."""
 
     @abc.abstractmethod
-    def mean_strains(self, corrector: Float[Array, "batch loads k *nodes"]) -> Float[Array, "batch loads m *elements"]:
+    def mean_strains(self, corrector: Unknown) -> Float[Array, "batch loads m *elements"]:
         """Means over each element of the strain of affine + corrector."""
 
     @abc.abstractmethod
-    def on_points(self, unknown: Array) -> Array:
+    def on_points(self, unknown: Unknown) -> Array:
         """The unknown at all points, shape (batch, loads, k, *points)."""
 
     @abc.abstractmethod
-    def from_points(self, values: Array) -> Array:
+    def from_points(self, values: Array) -> Unknown:
         """Inverse of `on_points`."""
+
+
+def load_pairs(num_loads: int) -> list[tuple[int, int]]:
+    """Pairs (m, n) of load cases with m <= n: the entries of a symmetric tensor, row by row."""
+    return list(itertools.combinations_with_replacement(range(num_loads), 2))
+
+
+def contract(values: Values, energies: Energies) -> Float[Array, "batch m m"]:
+    """Tensors sum_c sum_elements values_c energies_c, from energies of pairs in the order of `load_pairs`."""
+    size, axes = _num_loads(energies), tuple(range(1, values.ndim))
+    entries = {pair: jnp.sum(values * energies[:, :, p], axis=axes) for p, pair in enumerate(load_pairs(size))}
+    rows = [jnp.stack([entries[min(m, n), max(m, n)] for n in range(size)], axis=-1) for m in range(size)]
+    return jnp.stack(rows, axis=-2)
+
+
+def rounding_error(values: Values, energies: Energies) -> Float[Array, "batch m"]:
+    """Relative error that rounding makes of the diagonal of `contract`: eps (8 + N^(1/2)) for a sum of N terms.
+
+    It grows with the moduli of the terms over their sum. A term is the outcome of a few operations, and the sum is made
+    in lanes and blocks; in order it could err by more, up to eps N / 2. An estimate, and no bound.
+    """
+    diagonal = [p for p, (m, n) in enumerate(load_pairs(_num_loads(energies))) if m == n]
+    terms = jnp.expand_dims(values, 2) * jnp.take(energies, jnp.asarray(diagonal), axis=2)
+    axes = (1, *range(3, terms.ndim))
+    share = float(jnp.finfo(terms.dtype).eps) * (8 + math.sqrt(math.prod(values.shape[1:])))
+    estimate = share * jnp.sum(jnp.abs(terms), axis=axes) / jnp.sum(terms, axis=axes)
+    return jnp.where(jnp.isfinite(estimate), estimate, 0)
+
+
+def _num_loads(energies: Energies) -> int:
+    """The m of m (m + 1) / 2 pairs."""
+    return (math.isqrt(8 * energies.shape[2] + 1) - 1) // 2

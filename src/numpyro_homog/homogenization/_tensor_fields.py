@@ -4,6 +4,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,11 +20,14 @@ from ..meshes import Mesh
 Geometry = Grid | Mesh
 
 Entries = dict[tuple[int, int], Array]  # components (i, j) with i <= j
+Values = Float[Array, "batch c *elements"]
+Energies = Float[Array, "batch c pairs *elements"]
+Unknown = Float[Array, "batch loads k *nodes"]
 
 HINT_OF_MIX = " In three dimensions `mix` needs its `grid=`."
 
 
-def as_real_array(field, what: str) -> Array:
+def as_real_array(field: Any, what: str) -> Array:
     """The field as a floating-point array; raises TypeError for what is no array of real numbers."""
     if isinstance(field, tuple | list | dict | str | eqx.Module) or field is None:
         raise TypeError(f"field must be {what}; got {type(field).__name__}.")
@@ -124,7 +128,7 @@ def eigenvalue_bounds(entries: Entries, size: int) -> tuple[Array, Array]:
     return jnp.where(definite, least, -1.0), _greatest(entries, size)
 
 
-def _greatest(entries, size):
+def _greatest(entries: Entries, size: int) -> Array:
     """The bound tr / m + ((m - 1) / m (tr of the square - tr^2 / m))^(1/2), with the bracket as a sum of squares."""
     mean = sum((entries[i, i] for i in range(1, size)), entries[0, 0]) / size
     spread = sum((entries[i, i] - mean) ** 2 for i in range(size))
@@ -139,13 +143,8 @@ def inverse_entries(entries: Entries, size: int) -> tuple[Entries, list[Array]]:
         pivot, row = entries[k, k], [entries[min(i, k), max(i, k)] for i in range(size)]
         pivots.append(pivot)
         scaled = [part / pivot for part in row]
-
-        def swept(i, j, old, k=k, row=row, scaled=scaled, pivot=pivot):
-            if i != k and j != k:
-                return old - scaled[i] * row[j]
-            return -1 / pivot if i == j else scaled[j if i == k else i]
-
-        entries = {(i, j): swept(i, j, old) for (i, j), old in entries.items()}
+        swept = {(min(i, k), max(i, k)): scaled[i] for i in range(size)} | {(k, k): -1 / pivot}
+        entries = {(i, j): swept[i, j] if k in (i, j) else old - scaled[i] * row[j] for (i, j), old in entries.items()}
     return {pair: -entry for pair, entry in entries.items()}, pivots
 
 
@@ -176,9 +175,14 @@ def direction_of(mode: np.ndarray) -> np.ndarray:
     return mode[largest] / np.sqrt(np.trace(mode) * mode[largest, largest]) if np.any(mode) else mode[0]
 
 
+def total(terms: Iterable) -> Array:
+    """Sum of at least one term, from left to right, and without a zero to begin with."""
+    return functools.reduce(operator.add, terms)
+
+
 def weighted(weights: Iterable, parts: Iterable) -> Array:
     """Sum of parts with constant weights, at least one of which is not zero."""
-    return functools.reduce(operator.add, (float(w) * part for w, part in zip(weights, parts, strict=True) if w))
+    return total(float(w) * part for w, part in zip(weights, parts, strict=True) if w)
 
 
 def complementary_values(

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from ._law import AbstractGradientLaw, Coefficients, tensor_coefficients
 from ._moduli import mandel_basis, volumetric
@@ -51,19 +51,19 @@ class TensorMapLaw(AbstractGradientLaw):
         if self.symmetric and self.components == 1:
             raise ValueError("A potential has no symmetric gradient; leave symmetric out.")
 
-    def basis(self, ndim):
+    def basis(self, ndim: int) -> np.ndarray:
         """Mandel strains, or the gradient row by row."""
         if self.symmetric and self.components != ndim:
             raise ValueError(f"A displacement in {ndim} dimensions has {ndim} components; got {self.components}.")
-        return (
-            mandel_basis(ndim) if self.symmetric else np.eye(self.components * ndim).reshape(-1, self.components, ndim)
-        )
+        if self.symmetric:
+            return mandel_basis(ndim)
+        return np.eye(self.components * ndim).reshape(-1, self.components, ndim)
 
     @property
-    def symmetric_gradient(self):
+    def symmetric_gradient(self) -> bool:
         return self.symmetric
 
-    def reference_mode(self, ndim):
+    def reference_mode(self, ndim: int) -> np.ndarray:
         """Volumetric for displacements."""
         trace = volumetric(ndim) if self.symmetric else np.zeros(self.num_loads(ndim))
         return np.outer(trace, trace)
@@ -73,13 +73,12 @@ class TensorMapLaw(AbstractGradientLaw):
         fields = field if isinstance(field, tuple | list) else (field,)
         parts = [as_real_array(part, "one array for each property of the law") for part in fields]
         dtype, d = jnp.result_type(*parts), grid.ndim
-        parts = [part.astype(dtype) for part in parts]
-        for part in parts:
-            if part.shape != parts[0].shape or part.shape[-len(grid.shape) :] != grid.shape:
-                raise ValueError(
-                    f"The properties have shapes {[p.shape for p in parts]}; expected one shape (*batch, *grid) with"
-                    f" cell.grid {grid.shape} for all."
-                )
+        parts, shape = [part.astype(dtype) for part in parts], parts[0].shape
+        if any(part.shape != shape for part in parts) or shape[-len(grid.shape) :] != grid.shape:
+            raise ValueError(
+                f"The properties have shapes {[p.shape for p in parts]}; expected one shape (*batch, *grid) with"
+                f" cell.grid {grid.shape} for all."
+            )
         basis = jnp.asarray(self.basis(d), dtype)
         scalars = [jax.ShapeDtypeStruct((), part.dtype) for part in parts]
         flux = jax.eval_shape(self.tensor_map, jax.ShapeDtypeStruct(basis.shape[1:], basis.dtype), *scalars)
@@ -91,7 +90,7 @@ class TensorMapLaw(AbstractGradientLaw):
         probe = jnp.asarray(np.random.default_rng(0).standard_normal((self.components, d)), dtype)
         probe = jnp.tensordot(jnp.tensordot(basis, probe, 2), basis, (0, 0))
 
-        def matrix(*properties):
+        def matrix(*properties: Array) -> tuple[Array, Array]:
             flux = lambda gradient: self.tensor_map(gradient, *properties)  # noqa: E731
             zero = jnp.zeros_like(probe)
             # One column for each unit strain.
@@ -100,11 +99,9 @@ class TensorMapLaw(AbstractGradientLaw):
             error = jnp.max(jnp.abs(flux(probe) - linear)) / jnp.max(jnp.abs(linear))
             return jnp.tensordot(columns, basis, ((1, 2), (1, 2))).T, error
 
-        flat = [part.reshape(-1) for part in parts]
-        matrices, errors = jax.vmap(matrix)(*flat)
-        size = self.num_loads(d)
-        coefficients = tensor_coefficients(matrices.reshape(*parts[0].shape, size, size), grid, self.reference_mode(d))
-        space = field_axes(grid)
-        error = jnp.max(jax.lax.stop_gradient(errors).reshape(parts[0].shape), axis=space)
+        matrices, errors = jax.vmap(matrix)(*(part.reshape(-1) for part in parts))
+        field = matrices.reshape(*shape, *matrices.shape[1:])
+        coefficients = tensor_coefficients(field, grid, self.reference_mode(d))
+        error = jnp.max(jax.lax.stop_gradient(errors).reshape(shape), axis=field_axes(grid))
         linear = error <= float(jnp.finfo(error.dtype).eps) ** 0.5
         return eqx.tree_at(lambda c: c.valid, coefficients, coefficients.valid & linear)

@@ -13,7 +13,7 @@ from ._cell import CellProblem, discretize
 from ._elastic_mixture import ElasticMixture
 from ._elasticity import LinearElasticity
 from ._moduli import Lame, spherical
-from ._solution import solve_cell, to_unknown
+from ._solution import CellSolution, solve_cell, to_unknown
 
 _EXACT = lax.Precision.HIGHEST
 
@@ -86,13 +86,12 @@ def thermal_expansion(
 
 
 @jax.jit
-def _levin(cell, field, expansion, solution):
+def _levin(cell: CellProblem, field: PyTree, expansion: Array, solution: CellSolution) -> tuple[Array, Array]:
     space, coefficients, batch = discretize(cell, field)
     shape, size = cell.grid.shape, cell.law.num_loads(cell.grid.ndim)
     bases = jnp.asarray(np.array(coefficients.bases), coefficients.values.dtype)
 
-    def on_voxels(strain):
-        """C times strain, (batch, m, *grid)."""
+    def on_voxels(strain: Float[Array, "batch m *grid"]) -> Float[Array, "batch m *grid"]:
         return jnp.einsum("bc...,cij,bj...->bi...", coefficients.values, bases, strain, precision=_EXACT)
 
     vectors, is_stress = _expansion_of_voxels(cell, field, expansion)
@@ -121,11 +120,11 @@ def _levin(cell, field, expansion, solution):
     return found.reshape(*batch, size), error.reshape(*batch, size)
 
 
-def _solve(matrices, vectors):
+def _solve(matrices: Float[Array, "batch m m"], vectors: Float[Array, "batch m"]) -> Float[Array, "batch m"]:
     return jnp.linalg.solve(matrices, vectors[..., None])[..., 0]
 
 
-def _expansion_of_voxels(cell, field, expansion):
+def _expansion_of_voxels(cell: CellProblem, field: PyTree, expansion: Array) -> tuple[Array, bool]:
     """Thermal stress or stress-free strain of the voxels, Mandel, on the last axis; and whether it is the stress."""
     grid, law = cell.grid, cell.law
     if isinstance(field, ElasticMixture):

@@ -80,7 +80,7 @@ class TwoGridCell(AbstractCell):
 
 
 @eqx.filter_jit
-def _mixed(cell, phases, kappa):
+def _mixed(cell: TwoGridCell, phases: Array, kappa: PyTree) -> tuple[PyTree, PyTree]:
     """Fields on both grids. Traced, so that bad properties are left to the solver, which knows what `throw` wants."""
     fine, coarse = cell.cell.grid, cell.coarse.grid
     field = mix(phases, kappa, cell.rule, grid=fine)

@@ -3,19 +3,18 @@
 import dataclasses
 import functools
 import itertools
-import operator
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from ..grids import Grid
-from ._energies import load_pairs
-from ._modes import add_halo, combine, from_modes, gather, mode_matrix, to_modes, voxel_stiffness, window
+from ._modes import Modes, add_halo, combine, mode_matrix, nodal_forces, subsets, to_modes, voxel_stiffness, window
 from ._reference import AbstractReference
-from ._space import AbstractSpace
-from ._tensor_fields import weighted
+from ._space import AbstractSpace, load_pairs
+from ._tensor_fields import Energies, Unknown, Values, weighted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,85 +62,67 @@ class VoxelSpace(AbstractSpace):
         values = self.law.affine(points - points.mean(axis=0)).reshape(-1, *matrices.shape[1:3])
         return np.einsum("sa,mak->msk", mode_matrix(corners), values[list(self.loads)])
 
-    def mean(self, values):
+    def mean(self, values: Values) -> Float[Array, "batch c"]:
         return jnp.mean(values, axis=tuple(range(2, values.ndim)))
 
-    def prepare(self, values):
+    def prepare(self, values: Values) -> Float[Array, "batch 1 c *padded"]:
         """With a layer of periodic halo and an axis for the load cases: (batch, 1, c, *(nodes + 2))."""
         ndim = self.geometry.ndim
         if self.boundary.free:
             values = jnp.pad(values, [(0, 0)] * (values.ndim - ndim) + [(0, 1)] * ndim)
         return add_halo(jnp.expand_dims(values, 1), ndim)
 
-    def apply(self, prepared, unknown, *, strained=False):
+    def apply(self, prepared: Array, unknown: Unknown, *, strained: bool = False) -> Unknown:
         if self.num_components == 1 and not strained:
             return self._apply_to_scalars(prepared, unknown)
-        modes = to_modes(lax.optimization_barrier(add_halo(unknown, self.geometry.ndim)), self.geometry.ndim)
-        return self._forces(prepared, self._strained(modes) if strained else modes)
+        modes = to_modes(lax.optimization_barrier(add_halo(unknown, self.geometry.ndim)))
+        return nodal_forces(prepared, self.modal, self._strained(modes) if strained else modes)
 
-    def load(self, prepared):
-        subsets = [s for s in itertools.product((0, 1), repeat=self.geometry.ndim) if any(s)]
-        return -self._forces(prepared, dict(zip(subsets, self._affine(prepared.dtype), strict=True)))
+    def load(self, prepared: Array) -> Unknown:
+        return -nodal_forces(prepared, self.modal, self._affine(prepared.dtype))
 
-    def strain_energies(self, corrector):
-        modes = self._strained(to_modes(lax.optimization_barrier(self._closed(corrector)), self.geometry.ndim))
-        modes = lax.optimization_barrier(modes)
-        subsets, pairs = list(itertools.product((0, 1), repeat=self.geometry.ndim)), load_pairs(len(self.loads))
+    def strain_energies(self, corrector: Unknown) -> Energies:
+        closed = lax.optimization_barrier(add_halo(corrector, self.geometry.ndim, 0))
+        modes, pairs = lax.optimization_barrier(self._strained(to_modes(closed))), load_pairs(len(self.loads))
         energies = []
         for matrix in self.modal / self.volume:
             totals = [jnp.zeros((), corrector.dtype) for _ in pairs]
-            for subset, row in zip(subsets, combine(matrix, modes), strict=True):
-                for k, force in enumerate(row):
-                    if force is not None:
-                        values = modes[subset][:, :, k]
-                        products = [values[:, m] * force[:, n, 0] for m, n in pairs]
-                        totals = [total + product for total, product in zip(totals, products, strict=True)]
+            for (subset, k), force in combine(matrix, modes).items():
+                products = [modes[subset][:, m, k] * force[:, n, 0] for m, n in pairs]
+                totals = [total + product for total, product in zip(totals, products, strict=True)]
             energies.append(jnp.stack(totals, axis=1))
         return self._voxels(lax.optimization_barrier(jnp.stack(energies, axis=1)))
 
-    def mean_strains(self, corrector):
+    def mean_strains(self, corrector: Unknown) -> Float[Array, "batch loads m *elements"]:
         """Values at the centres of the voxels, from differences along one axis and sums along the others."""
         ndim = self.geometry.ndim
-        modes, axes = self._strained(to_modes(self._closed(corrector), ndim)), np.eye(ndim, dtype=int).tolist()
+        modes, axes = self._strained(to_modes(add_halo(corrector, ndim, 0))), np.eye(ndim, dtype=int).tolist()
         slopes = {(i, k): modes[tuple(a)][:, :, k] for i, a in enumerate(axes) for k in range(self.num_components)}
         weights = self.strains / (np.array(self.geometry.spacing) * 2 ** (ndim - 1))[:, None, None]
         strains = [weighted([part[i, k] for i, k in slopes], slopes.values()) for part in np.moveaxis(weights, 1, 0)]
         return self._voxels(jnp.stack(strains, axis=2))
 
-    def on_points(self, unknown):
+    def on_points(self, unknown: Unknown) -> Array:
         return unknown
 
-    def from_points(self, values):
+    def from_points(self, values: Array) -> Unknown:
         return values
 
-    def _closed(self, unknown):
-        """With the first layer behind the last, along each axis."""
-        return add_halo(unknown, self.geometry.ndim)[(..., *(slice(1, None),) * self.geometry.ndim)]
-
-    def _voxels(self, array):
+    def _voxels(self, array: Array) -> Array:
         """Of what belongs to the nodes before it the part that belongs to voxels of the grid."""
         return array[(..., *(slice(n) for n in self.geometry.shape))]
 
-    def _forces(self, prepared, modes):
-        """Nodal forces of modes on the voxels -1 .. n - 1 along each axis."""
-        shape, parts = tuple(n - 1 for n in prepared.shape[3:]), []
-        for c, matrix in enumerate(self.modal):
-            coefficient = window(prepared, (c, *(0,) * len(shape)), (1, *shape))
-            parts.append([[None if f is None else coefficient * f for f in row] for row in combine(matrix, modes)])
-        total = [[_sum([part[i][k] for part in parts]) for k in range(len(row))] for i, row in enumerate(parts[0])]
-        return from_modes(gather(total, axis=2), len(shape))
-
-    def _strained(self, modes):
+    def _strained(self, modes: Modes) -> Modes:
         """Modes of the whole unknown, affine + corrector."""
         affine = self._affine(next(iter(modes.values())).dtype)
-        return {s: values + constant for (s, values), constant in zip(modes.items(), affine, strict=True)}
+        return {s: values + affine[s] for s, values in modes.items()}
 
-    def _affine(self, dtype):
-        """Modes of the affine unknowns, without the first, each (1, loads, components, 1, ...)."""
-        axes = (0, *range(3, 3 + self.geometry.ndim))
-        return [jnp.asarray(np.expand_dims(mode, axes), dtype) for mode in np.moveaxis(self.affine, 1, 0)[1:]]
+    def _affine(self, dtype: np.dtype) -> Modes:
+        """Modes of the affine unknowns, each (1, loads, components, 1, ...)."""
+        numbered, axes = enumerate(subsets(self.geometry.ndim)), tuple(range(3, 3 + self.geometry.ndim))
+        return {s: jnp.asarray(np.expand_dims(self.affine[None, :, i], axes), dtype) for i, s in numbered if any(s)}
 
-    def _apply_to_scalars(self, prepared, unknown):
+    def _apply_to_scalars(self, prepared: Array, unknown: Unknown) -> Unknown:
         """`apply` for one component, node by node: faster than by modes, but its size grows as components squared."""
         (corners, matrices), shape = self.stiffness, unknown.shape[3:]
         padded = lax.optimization_barrier(add_halo(unknown, len(shape)))
@@ -159,11 +140,6 @@ class VoxelSpace(AbstractSpace):
         return result
 
 
-def shifted(padded: Array, offset, shape: tuple[int, ...], index: int) -> Array:
+def shifted(padded: Array, offset: Sequence | np.ndarray, shape: tuple[int, ...], index: int) -> Array:
     """Values at i + offset of entry `index` of the axis before the grid, which is kept with length one."""
     return window(padded, (index, *(1 + int(o) for o in offset)), (1, *shape))
-
-
-def _sum(terms):
-    terms = [term for term in terms if term is not None]
-    return functools.reduce(operator.add, terms) if terms else None
