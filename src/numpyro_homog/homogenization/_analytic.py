@@ -2,11 +2,12 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from .._results import VOIDS
-from .._typing import Tensors
-from ._effective import AbstractCell
+from ._effective import AbstractCell, reject
+
+_ADVICE = f"A coefficient is zero, negative or not finite; closed-form cells need positive coefficients. {VOIDS}"
 
 
 class LaminateCell(AbstractCell):
@@ -42,7 +43,7 @@ class LaminateCell(AbstractCell):
         fractions, kappa = (x.reshape((1,) * (num_batch + 1 - x.ndim) + x.shape) for x in (fractions, kappa))
         bad = ~((kappa > 0) & jnp.isfinite(kappa) & (fractions >= 0))
         effective = 1 / jnp.sum(fractions / kappa, axis=-1)
-        return _reject(effective[..., None, None], jnp.any(bad, axis=-1), throw)
+        return reject(effective[..., None, None], jnp.any(bad, axis=-1), throw, _ADVICE)
 
 
 class CheckerboardCell(AbstractCell):
@@ -73,11 +74,4 @@ class CheckerboardCell(AbstractCell):
         zero = jnp.zeros_like(isotropic)
         rows = [jnp.stack([isotropic * anisotropy, zero], -1), jnp.stack([zero, isotropic / anisotropy], -1)]
         bad = jnp.any(~((s > 0) & jnp.isfinite(s)), axis=-1)
-        return _reject(jnp.stack(rows, axis=-2), bad, throw)
-
-
-def _reject(effective: Tensors, bad: Bool[Array, "*batch"], throw: bool) -> Tensors:
-    if throw:
-        message = "A coefficient is zero, negative or not finite; closed-form cells need positive coefficients."
-        return eqx.error_if(effective, bad, f"{message} {VOIDS}")
-    return jnp.where(bad[..., None, None], jnp.nan, effective)
+        return reject(jnp.stack(rows, axis=-2), bad, throw, _ADVICE)

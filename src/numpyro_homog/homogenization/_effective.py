@@ -3,7 +3,10 @@
 import abc
 
 import equinox as eqx
-from jaxtyping import Array, Float, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from .._typing import Tensors
 
 
 class AbstractCell(eqx.Module):
@@ -47,3 +50,10 @@ def effective_tensor(
     copies of the field.
     """
     return cell.compute_effective(field, throw=throw, progress=progress)
+
+
+def reject(effective: Tensors, bad: Bool[Array, "*batch"], throw: bool, advice: str) -> Tensors:
+    """The tensors, without those that are bad: an error at run time with `throw`, and NaN otherwise."""
+    if throw:
+        return eqx.error_if(effective, bad, advice)
+    return jnp.where(bad[..., None, None], jnp.nan, effective)

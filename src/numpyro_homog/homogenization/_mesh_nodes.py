@@ -68,8 +68,8 @@ def periodic_numbers(mesh: Mesh) -> np.ndarray:
                 )
     masters = np.flatnonzero(~upper.any(axis=1))
     _, nearest = scipy.spatial.cKDTree(scaled[masters]).query(np.where(upper, 0.0, scaled))
-    single, counts = _facets(mesh, checked_elements(mesh).facets)
-    folded, counts = _counted(nearest[single[counts == 1]])
+    facets, counts = _counted(mesh.elements[:, checked_elements(mesh).facets])
+    folded, counts = _counted(nearest[facets[counts == 1]])
     if np.any(counts % 2):
         node = masters[folded[counts % 2 == 1][0]].tolist()
         raise ValueError(
@@ -81,7 +81,7 @@ def periodic_numbers(mesh: Mesh) -> np.ndarray:
 
 def _check_facets(mesh: Mesh, facets: np.ndarray) -> None:
     """Raise unless each facet lies on a face of the box or belongs to two elements."""
-    single, counts = _facets(mesh, facets)
+    single, counts = _counted(mesh.elements[:, facets])
     lower, upper = faces(mesh)
     alone = single[counts == 1]
     outside = np.any(lower[alone].all(axis=1) | upper[alone].all(axis=1), axis=1)
@@ -95,10 +95,6 @@ def _check_facets(mesh: Mesh, facets: np.ndarray) -> None:
         )
 
 
-def _facets(mesh: Mesh, facets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes of the different facets of all elements, in order, (number, nodes of a facet), and how often they occur."""
-    return _counted(mesh.elements[:, facets].reshape(-1, facets.shape[1]))
-
-
 def _counted(facets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.unique(np.sort(facets, axis=1), axis=0, return_counts=True)
+    """Nodes of the different facets, in order, (number, nodes of a facet), and how often they occur."""
+    return np.unique(np.sort(facets, axis=-1).reshape(-1, facets.shape[-1]), axis=0, return_counts=True)

@@ -28,18 +28,12 @@ class MeshReference(AbstractReference):
     With nodes in an order of small bandwidth the matrix is block-tridiagonal, S_i = D_i - C_i S_{i-1}^-1 C_i' by
     elimination; the inverse of S_i and C_i S_{i-1}^-1 are kept. It is exact, so the number of iterations does not grow
     with the mesh, and made of products of matrices, so it runs wherever JAX runs.
-
-    Attributes:
-        order: number of the unknown in each slot of the blocks, shape (num_unknowns,).
-        inverses: inverse of S_i, shape (blocks, size, size).
-        couplings: C_i S_{i-1}^-1, shape (blocks, size, size), the first zero.
-        floating: constants are in the null space: residuals and results have zero mean.
     """
 
-    order: np.ndarray
-    inverses: np.ndarray
-    couplings: np.ndarray
-    floating: bool
+    order: np.ndarray  # number of the unknown in each slot of the blocks
+    inverses: np.ndarray  # of S_i, (blocks, size, size)
+    couplings: np.ndarray  # C_i S_{i-1}^-1, the first zero, (blocks, size, size)
+    floating: bool  # constants are in the null space: residuals and results have zero mean
 
     def inverse(self, ratio: Float[Array, " batch"]) -> Preconditioner:
         """By elimination and substitution, block by block; the ratio plays no part."""

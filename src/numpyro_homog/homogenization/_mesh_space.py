@@ -155,12 +155,12 @@ class MeshSpace(AbstractSpace):
             strains.append(own + weighted([self.strains[i, s, k] for k, i in slopes], slopes.values()))
         return strains
 
-    def _differences(self, unknown: Unknown) -> Float[Array, "batch loads k nodes elements"]:
+    def _differences(self, unknown: Unknown) -> Float[Array, "batch loads k corners elements"]:
         """Values at the nodes of each element minus that at the first."""
         values = jnp.take(unknown, self.unknowns, axis=-1, mode="fill", fill_value=0)
         return values - values[..., :1, :]
 
-    def _forces(self, matrices: Array, values: Float[Array, "batch loads k nodes elements"]) -> Unknown:
+    def _forces(self, matrices: Array, values: Float[Array, "#batch loads k corners elements"]) -> Unknown:
         """Forces on the unknowns of displacements of the nodes of each element."""
         num_components, num_nodes = values.shape[2:4]
         terms = [

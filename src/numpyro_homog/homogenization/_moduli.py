@@ -3,7 +3,6 @@
 import warnings
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -68,7 +67,7 @@ def lame_from_young(young: ArrayLike, poisson: ArrayLike) -> Lame:
         ValueError: if a concrete Poisson's ratio is not in (-1, 1/2).
     """
     modulus, ratio = _broadcast(young, poisson)
-    if not isinstance(ratio, jax.core.Tracer) and not bool(jnp.all((ratio > -1) & (ratio < 0.5))):
+    if not is_traced(ratio) and not bool(jnp.all((ratio > -1) & (ratio < 0.5))):
         raise ValueError(f"Poisson's ratio must lie in (-1, 1/2); got {poisson}.")
     return Lame(modulus * ratio / ((1 + ratio) * (1 - 2 * ratio)), modulus / (2 * (1 + ratio)))
 

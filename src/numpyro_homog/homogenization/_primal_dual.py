@@ -30,13 +30,13 @@ class AbstractDiscretization(eqx.Module):
         """The law as the elements see it, with their strain; default: the law itself."""
         return law
 
-    @abc.abstractmethod
     def problems(self, coefficients: Coefficients) -> list[Coefficients]:
-        """Coefficients of the problems to be solved, whose values have shape (batch, c, *grid)."""
+        """Coefficients of the problems to be solved, whose values have shape (batch, c, *grid); default: themselves."""
+        return [coefficients]
 
-    @abc.abstractmethod
     def combine(self, energies: list[Tensors]) -> PyTree:
-        """What the cell returns, from the least energies of `problems`: tensors of shape (batch, m, m)."""
+        """What the cell returns, from the least energies of `problems`; default: that of the first."""
+        return energies[0]
 
 
 class Primal(AbstractDiscretization):
@@ -44,12 +44,6 @@ class Primal(AbstractDiscretization):
 
     def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """There is no cell for which it does not exist."""
-
-    def problems(self, coefficients: Coefficients) -> list[Coefficients]:
-        return [coefficients]
-
-    def combine(self, energies: list[Tensors]) -> Tensors:
-        return energies[0]
 
 
 class AbstractDuality(AbstractDiscretization):

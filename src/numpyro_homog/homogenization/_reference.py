@@ -24,17 +24,12 @@ Preconditioner = Callable[[Unknown], Unknown]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AbstractReference(abc.ABC):
-    """Inverse of a reference stiffness on the correctors that a boundary condition admits.
+    """Inverse of a reference stiffness on the correctors that a boundary condition admits."""
 
-    Attributes:
-        least: lower bound of the eigenvalues of the media I + ratio J relative to the reference.
-        is_medium: whether what it inverts is the stiffness of I + ratio J itself.
-        constraint: functionals that must vanish (of the mean gradient, where faces are free), and the inverse times
-            them, combined so that each has one functional one and the others zero, both (count, *nodes); or None.
-    """
-
-    least: float
-    is_medium: bool
+    least: float  # lower bound of the eigenvalues of the media I + ratio J relative to the reference
+    is_medium: bool  # whether what it inverts is the stiffness of I + ratio J itself
+    # Functionals that must vanish (the mean gradient, where faces are free), and the inverse times them, combined so
+    # that each has one functional one and the others zero, both (count, *nodes).
     constraint: tuple[np.ndarray, np.ndarray] | None
 
     @abc.abstractmethod
@@ -70,16 +65,11 @@ class FourierReference(AbstractReference):
 
     For each wave vectors' S_0 vectors = 1 and vectors' S_1 vectors = diag(stretches): diagonal for all ratios at once.
     Both vanish for the mean.
-
-    Attributes:
-        vectors: real, shape (components, components, *grid).
-        stretches: shape (components, *grid), >= 0.
-        paired: two load cases share a complex transform where their number is even.
     """
 
-    vectors: np.ndarray
-    stretches: np.ndarray
-    paired: bool
+    vectors: np.ndarray  # real, (components, components, *grid)
+    stretches: np.ndarray  # >= 0, (components, *grid)
+    paired: bool  # two load cases share a complex transform where their number is even
 
     def inverse(self, ratio: Float[Array, " batch"]) -> Preconditioner:
         """By transforms of real fields, or of two load cases as the real and the imaginary part of one.
@@ -156,16 +146,12 @@ class BoxReference(AbstractReference):
     The reference is a multiple of the Laplacian of each component. On a box its multilinear stiffness is a sum of
     products of one-dimensional stiffness and mass matrices, which their common eigenvectors make diagonal.
 
-    Attributes:
-        vectors: eigenvectors for each axis, orthonormal in the mass matrix, shape (nodes, modes).
-        scales: inverse eigenvalues, shape (modes_1, ..., modes_d), zero for constants.
-
     References:
         Lynch, Rice and Thomas, Numer. Math. 6 (1964), for the tensor products.
     """
 
-    vectors: tuple[np.ndarray, ...]
-    scales: np.ndarray
+    vectors: tuple[np.ndarray, ...]  # eigenvectors for each axis, orthonormal in the mass matrix, (nodes, modes)
+    scales: np.ndarray  # inverse eigenvalues, zero for constants, (modes_1, ..., modes_d)
 
     def inverse(self, ratio: Float[Array, " batch"]) -> Preconditioner:
         """By products with the eigenvectors; the ratio plays no part."""

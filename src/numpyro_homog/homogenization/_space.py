@@ -24,23 +24,14 @@ class AbstractSpace(abc.ABC):
 
     The unknown has shape (batch, loads, components, *nodes), coefficients have shape (batch, c, *elements). To add one,
     write what is abstract here; the solver and the derivative rules ask for nothing else.
-
-    Attributes:
-        geometry: grid or mesh.
-        law: the law as the elements see it.
-        boundary: the boundary condition.
-        bases: constant tensors of the coefficients.
-        loads: numbers of the unit strains.
-        cycle: makes of coefficients the preconditioner for contrasts above `switch`; None for the reference at all.
-        switch: see `cycle`.
     """
 
     geometry: Geometry
-    law: AbstractLaw
+    law: AbstractLaw  # as the elements see it
     boundary: AbstractBoundary
-    bases: tuple
-    loads: tuple[int, ...]
-    cycle: Callable | None = None
+    bases: tuple  # constant tensors of the coefficients
+    loads: tuple[int, ...]  # numbers of the unit strains
+    cycle: Callable | None = None  # from coefficients to the preconditioner for contrasts above `switch`
     switch: float = math.inf
 
     @property

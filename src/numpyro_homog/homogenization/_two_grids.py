@@ -67,16 +67,11 @@ class TwoGridCell(AbstractCell):
         if not isinstance(field, tuple) or len(field) != 2:
             raise ValueError("TwoGridCell expects the pair (phases, kappa): fractions (*batch, *grid, J), properties.")
         phases, kappa = jnp.asarray(field[0]), phase_moduli(field[1])
-        fine, coarse = (
-            cell.compute_effective(mixed, throw=throw, progress=progress)
-            for cell, mixed in zip((self.cell, self.coarse), _mixed(self, phases, kappa), strict=True)
-        )
-        tensors = fine + (fine - coarse) / 3
+        on_fine, on_coarse = _mixed(self, phases, kappa)
+        fine = self.cell.compute_effective(on_fine, throw=throw, progress=progress)
+        tensors = fine + (fine - self.coarse.compute_effective(on_coarse, throw=throw, progress=progress)) / 3
         bad = least_eigenvalue(jax.lax.stop_gradient(tensors)) <= 0
-        if throw:
-            message = "The grid is too coarse: its extrapolated tensor is not positive definite."
-            return eqx.error_if(tensors, bad, message)
-        return jnp.where(bad[..., None, None], jnp.nan, tensors)
+        return reject(tensors, bad, throw, "The grid is too coarse: its extrapolated tensor is not positive definite.")
 
 
 @eqx.filter_jit
