@@ -186,12 +186,7 @@ def _normalize(coefficients: Coefficients) -> tuple[Values, Float[Array, " batch
 
 
 def _precondition(
-    space: AbstractSpace,
-    limits: Limits,
-    coefficients: Coefficients,
-    prepared: Array,
-    allowance: Callable,
-    run: Callable,
+    space: AbstractSpace, limits: Limits, coefficients: Coefficients, prepared: Array, allowed: Callable, run: Callable
 ) -> Iterations:
     """`run(solve, reference)` with the preconditioner that the highest contrast of the chunk asks for."""
     (values, contrast), (_, max_iterations) = _normalize(coefficients), limits
