@@ -173,8 +173,9 @@ def space_of(cell: CellProblem, bases: tuple, loads: tuple[int, ...] | None = No
     loads = tuple(range(law.num_loads(cell.grid.ndim))) if loads is None else loads
     cycle = preconditioner.cycle(cell.grid, law, cell.boundary, bases)
     maker, switch = cycle and cycle.preconditioner, preconditioner.switch(law, cell.grid.ndim)
-    kind = MeshSpace if isinstance(cell.grid, Mesh) else VoxelSpace
-    return kind(cell.grid, law, cell.boundary, bases, loads, maker, switch)
+    if isinstance(cell.grid, Mesh):
+        return MeshSpace(cell.grid, law, cell.boundary, bases, loads, maker, switch)
+    return VoxelSpace(cell.grid, law, cell.boundary, bases, loads, maker, switch)
 
 
 def result_of(cell: CellProblem, coefficients: Coefficients, stats: Stats) -> RESULTS:

@@ -14,7 +14,8 @@ from ._moduli import Plane
 from ._phase_properties import phase_properties, phase_scalars
 
 Properties = Real[ArrayLike, "*phases"] | tuple[Real[ArrayLike, "*bulk"], Real[ArrayLike, "*shear"]]
-Phases, Scalars = Float[Array, "*batch J"], Float[Array, "*batch"]
+Phases = Float[Array, "*batch J"]
+Scalars = Float[Array, "*batch"]
 Estimate = Float[Array, "*estimate"] | tuple[Float[Array, "*estimate"], Float[Array, "*estimate"]]
 
 
@@ -225,4 +226,4 @@ def _root(falling: Callable, least: Scalars, greatest: Scalars) -> Scalars:
 
 
 def _as_given(parts: list[Scalars]) -> Estimate:
-    return parts[0] if len(parts) == 1 else tuple(parts)
+    return parts[0] if len(parts) == 1 else (parts[0], parts[1])

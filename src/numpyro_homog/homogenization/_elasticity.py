@@ -66,18 +66,17 @@ class LinearElasticity(AbstractGradientLaw):
 
     def coefficients(self, field: PyTree, grid: Geometry) -> Coefficients:
         """Lame parameters or Mandel stiffness, as in the description of the class."""
-        d, size = grid.ndim, self.num_loads(grid.ndim)
+        d, size, mode = grid.ndim, self.num_loads(grid.ndim), self.reference_mode(grid.ndim)
         if self.plane == "stress" and d != 2:
             raise ValueError(f"Plane stress is a two-dimensional state; the grid has {d} dimensions.")
         if isinstance(field, ElasticMixture):
             field.check(grid)
-            mixed = field.mixed(self.plane)
-            make = _isotropic if isinstance(mixed, tuple) else tensor_coefficients
-            return self._of_materials(make(mixed, grid, self.reference_mode(d)), field.moduli, -1)
+            made = field.mixed(self.plane)
+            found = _isotropic(made, grid, mode) if isinstance(made, tuple) else tensor_coefficients(made, grid, mode)
+            return self._of_materials(found, field.moduli, -1)
         if isinstance(field, tuple | list):
             moduli = _checked_pair(field, grid)
-            found = _isotropic(moduli.of_plane(self.plane), grid, self.reference_mode(d))
-            return self._of_materials(found, moduli, field_axes(grid))
+            return self._of_materials(_isotropic(moduli.of_plane(self.plane), grid, mode), moduli, field_axes(grid))
         field = as_real_array(field, "nh.Lame moduli, phases mixed by `mix`, or one array of Mandel matrices")
         if not is_tensor_field(field.shape, grid, size):
             raise ValueError(
@@ -85,7 +84,7 @@ class LinearElasticity(AbstractGradientLaw):
                 f" (*batch, *grid, {size}, {size}), or a pair (lame_lambda, shear_modulus) of arrays (*batch, *grid)."
                 + hint_of_mix(field.shape, grid, 3)
             )
-        found = tensor_coefficients(field, grid, self.reference_mode(d))
+        found = tensor_coefficients(field, grid, mode)
         return eqx.tree_at(lambda c: c.valid, found, found.valid & ~_is_isotropic_in_voigt(field, grid))
 
     def _of_materials(self, found: Coefficients, moduli: Lame, axes: int | tuple[int, ...]) -> Coefficients:

@@ -50,7 +50,7 @@ def map_slices(
 
 @functools.lru_cache(maxsize=64)
 def _compile(
-    fn: Callable, cell: Any, structure: jax.tree_util.PyTreeDef, signature: tuple
+    fn: Any, cell: Any, structure: jax.tree_util.PyTreeDef, signature: tuple
 ) -> tuple[jax.stages.Compiled, int]:
     """The program of `fn` for slices of one shape, made once and before the threads start; and for how many threads."""
     arrays = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in signature])

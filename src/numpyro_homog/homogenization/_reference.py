@@ -38,14 +38,14 @@ class AbstractReference(abc.ABC):
 
     def preconditioner(self, ratio: Float[Array, " batch"]) -> Preconditioner:
         """The inverse with the constraint."""
-        invert = self.inverse(ratio)
-        if self.constraint is None:
+        invert, constraint = self.inverse(ratio), self.constraint
+        if constraint is None:
             return invert
 
         def invert_within(residual: Unknown) -> Unknown:
             result = invert(residual)
             axes = tuple(range(3, result.ndim))
-            for pair in zip(*self.constraint, strict=True):
+            for pair in zip(*constraint, strict=True):
                 functional, correction = (jnp.asarray(part[None, None, None], ratio.dtype) for part in pair)
                 result = result - jnp.sum(functional * result, axis=axes, keepdims=True) * correction
             return result

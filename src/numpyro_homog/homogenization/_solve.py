@@ -50,16 +50,12 @@ def _energy_tensor_jvp(space: AbstractSpace, limits: Limits, primals: tuple, tan
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _sensitivities(
-    space: AbstractSpace, limits: Limits, coefficients: Coefficients
-) -> tuple[Array, Energies | None, Stats]:
+def _sensitivities(space: AbstractSpace, limits: Limits, coefficients: Coefficients) -> tuple[Array, Energies, Stats]:
     """Effective tensors, their derivatives with respect to the coefficients of each voxel, and `Stats`."""
     return _evaluate(space, limits, coefficients, keep=True)
 
 
-def _evaluate(
-    space: AbstractSpace, limits: Limits, coefficients: Coefficients, *, keep: bool
-) -> tuple[Array, Energies | None, Stats]:
+def _evaluate(space: AbstractSpace, limits: Limits, coefficients: Coefficients, *, keep: bool) -> tuple:
     """Effective tensors, their `_sensitivities` if they are to be kept, and `Stats`."""
 
     def solve(members: Coefficients) -> tuple[Array, Energies | None, Stats]:
@@ -202,7 +198,7 @@ def _precondition(
 
         return run(solve, reference)
 
-    def with_cycle() -> Iterations:
+    def with_cycle(cycle: Callable) -> Iterations:
         certificate = reference
         if medium.is_medium:
             mode = space.law.reference_mode(space.geometry.ndim)
@@ -210,12 +206,12 @@ def _precondition(
             if opposite is not None:
                 dual = functools.partial(space.apply, space.prepare(opposite))
                 certificate = reference._replace(complementary=dual)
-        return run_with(space.cycle(values), certificate, certificate)
+        return run_with(cycle(values), certificate, certificate)
 
     with_reference = functools.partial(run_with, inverse, GaussRadau(medium.least), reference)
     if space.cycle is None:
         return with_reference()
-    return lax.cond(jnp.max(contrast) > space.switch, with_cycle, with_reference)
+    return lax.cond(jnp.max(contrast) > space.switch, functools.partial(with_cycle, space.cycle), with_reference)
 
 
 def _contrast(coefficients: Coefficients) -> Float[Array, " batch"]:

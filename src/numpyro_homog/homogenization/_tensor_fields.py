@@ -130,9 +130,9 @@ def eigenvalue_bounds(entries: Entries, size: int) -> tuple[Array, Array]:
 
 def _greatest(entries: Entries, size: int) -> Array:
     """The bound tr / m + ((m - 1) / m (tr of the square - tr^2 / m))^(1/2), with the bracket as a sum of squares."""
-    mean = sum((entries[i, i] for i in range(1, size)), entries[0, 0]) / size
-    spread = sum((entries[i, i] - mean) ** 2 for i in range(size))
-    spread = spread + 2 * sum(entries[pair] ** 2 for pair in itertools.combinations(range(size), 2))
+    mean = total(entries[i, i] for i in range(size)) / size
+    spread = total((entries[i, i] - mean) ** 2 for i in range(size))
+    spread = spread + 2 * total(entries[pair] ** 2 for pair in itertools.combinations(range(size), 2))
     return mean + jnp.sqrt((size - 1) / size * spread)
 
 

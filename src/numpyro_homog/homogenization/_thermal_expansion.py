@@ -1,6 +1,6 @@
 """Effective thermal expansion of a cell, from the correctors of its stiffness."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +124,7 @@ def _solve(matrices: Float[Array, "batch m m"], vectors: Float[Array, "batch m"]
     return jnp.linalg.solve(matrices, vectors[..., None])[..., 0]
 
 
-def _expansion_of_voxels(cell: CellProblem, field: PyTree, expansion: Array) -> tuple[Array, bool]:
+def _expansion_of_voxels(cell: Any, field: PyTree, expansion: Array) -> tuple[Array, bool]:
     """Thermal stress or stress-free strain of the voxels, Mandel, on the last axis; and whether it is the stress."""
     grid, law = cell.grid, cell.law
     if isinstance(field, ElasticMixture):

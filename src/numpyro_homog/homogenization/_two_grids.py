@@ -1,6 +1,7 @@
 """A cell solved on two grids, extrapolated."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from ..grids import Grid, block_means
 from ..tensors import least_eigenvalue
 from ._cell import CellProblem
-from ._effective import AbstractCell
+from ._effective import AbstractCell, reject
 from ._mixing import AbstractMixingRule, LaminateMixing, mix
 from ._moduli import phase_moduli
 
@@ -75,7 +76,7 @@ class TwoGridCell(AbstractCell):
 
 
 @eqx.filter_jit
-def _mixed(cell: TwoGridCell, phases: Array, kappa: PyTree) -> tuple[PyTree, PyTree]:
+def _mixed(cell: Any, phases: Array, kappa: PyTree) -> tuple[PyTree, PyTree]:
     """Fields on both grids. Traced, so that bad properties are left to the solver, which knows what `throw` wants."""
     fine, coarse = cell.cell.grid, cell.coarse.grid
     field = mix(phases, kappa, cell.rule, grid=fine)
