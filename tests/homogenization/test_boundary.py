@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dense_cells import dense_effective
+from operators import as_matrix, space_of
 
 import numpyro_homog as nh
 from numpyro_homog.homogenization import isotropic_stiffness
-from numpyro_homog.homogenization._cell import discretize
 
 BOUNDARIES = {"UniformFlux": nh.UniformFlux(), "Periodic": nh.Periodic(), "Affine": nh.Affine()}
 GRIDS = {
@@ -149,11 +149,10 @@ def test_korns_constant_is_no_guess_for_free_faces(lengths):
     grid = nh.Grid((6, 6) if d == 2 else (3, 3, 3), lengths=lengths)
     law = nh.LinearElasticity()
     stiffness = jnp.broadcast_to(jnp.eye(law.num_loads(d)), (*grid.shape, *(law.num_loads(d),) * 2))
-    space, coefficients, _ = discretize(nh.CellProblem(grid, law, nh.UniformFlux()), stiffness)
-    size = d * int(np.prod(space.points))
-    unit = jnp.eye(size).reshape(1, size, d, *space.points)
-    stiffness = np.asarray(space.apply(space.prepare(coefficients.values), unit)).reshape(size, size)
-    inverse = np.asarray(space.reference.preconditioner(jnp.zeros(1))(unit)).reshape(size, size)
+    space, coefficients = space_of(nh.CellProblem(grid, law, nh.UniformFlux()), stiffness)
+    prepared = space.prepare(coefficients.values)
+    stiffness = as_matrix(lambda unknown: space.apply(prepared, unknown), d, space.points)
+    inverse = as_matrix(space.reference.preconditioner(jnp.zeros(1)), d, space.points)
     values, vectors = np.linalg.eigh((inverse + inverse.T) / 2)
     root = vectors * np.sqrt(np.maximum(values, 0))
     spectrum = np.linalg.eigvalsh(root.T @ stiffness @ root)

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from operators import as_matrix, space_of
 from random_cells import make_cell, random_spd, smooth_field
 
-from numpyro_homog.homogenization._cell import discretize
 from numpyro_homog.homogenization._jax_fem import _integrated, _quiet_jax_fem, voxel_element
 
 SHAPE, LENGTHS = (4, 3), (1.0, 2.0)
@@ -24,15 +24,12 @@ def a_field(kind):
 
 def our_space(field):
     """The finite-element space and its prepared coefficients for a batch of one."""
-    space, coefficients, _ = discretize(make_cell(SHAPE, LENGTHS), field)
+    space, coefficients = space_of(make_cell(SHAPE, LENGTHS), field)
     return space, space.prepare(coefficients.values)
 
 
 def dense(space, prepared):
-    """The matrix of the operator, column by column."""
-    size = int(np.prod(SHAPE))
-    unit = jnp.eye(size).reshape(1, size, 1, *SHAPE)  # the columns travel as load cases
-    return np.asarray(space.apply(prepared, unit)).reshape(size, size).T
+    return as_matrix(lambda unknown: space.apply(prepared, unknown), 1, SHAPE)
 
 
 def jax_fem_matrix(field):

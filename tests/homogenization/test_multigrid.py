@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from operators import as_matrix, space_of
 from random_cells import random_spd, voronoi_field
 
 import numpyro_homog as nh
 from numpyro_homog._platform import num_workers
-from numpyro_homog.homogenization._cell import discretize
 from numpyro_homog.homogenization._conjugate_gradients import ReferenceBound
 from numpyro_homog.homogenization._tensor_fields import complementary_values
 
@@ -35,13 +35,16 @@ def random_field(law, shape, contrast, batch=(2,)):
 def inverse_matrix(law, grid, field):
     """The preconditioner as a matrix, and the stiffness."""
     cell = nh.CellProblem(grid, law, nh.Periodic(), preconditioner=nh.Multigrid())
-    space, coefficients, _ = discretize(cell, field)
-    size = space.num_components * grid.num_voxels
-    unit = jnp.eye(size).reshape(1, size, space.num_components, *grid.shape)
-    unit = unit - unit.mean(axis=tuple(range(3, unit.ndim)), keepdims=True)
-    stiffness = space.apply(space.prepare(coefficients.values), unit)
-    inverse = space.cycle(coefficients.values)(unit)
-    return np.asarray(inverse).reshape(size, size), np.asarray(stiffness).reshape(size, size)
+    space, coefficients = space_of(cell, field)
+    prepared, cycle = space.prepare(coefficients.values), space.cycle(coefficients.values)
+
+    def of_mean_zero(apply):
+        def centered(unknown):
+            return apply(unknown - unknown.mean(axis=tuple(range(3, unknown.ndim)), keepdims=True))
+
+        return as_matrix(centered, space.num_components, grid.shape)
+
+    return of_mean_zero(cycle), of_mean_zero(lambda unknown: space.apply(prepared, unknown))
 
 
 def shapes_of_cycle(shape):
@@ -103,7 +106,7 @@ def test_complementary_energy_lies_between_the_error_and_the_bound_by_the_least_
         ),
     }[kind]()
     grid = nh.Grid(shape)
-    space, coefficients, _ = discretize(nh.CellProblem(grid, law, nh.Periodic()), field)
+    space, coefficients = space_of(nh.CellProblem(grid, law, nh.Periodic()), field)
     mode = law.reference_mode(grid.ndim)
     opposite = complementary_values(space.bases, coefficients.values, coefficients.ratio, mode)
     residual = jax.random.normal(jax.random.key(0), (1, 6, law.num_components(grid.ndim), *shape))
@@ -111,10 +114,9 @@ def test_complementary_energy_lies_between_the_error_and_the_bound_by_the_least_
     reference = ReferenceBound(space.reference.preconditioner(coefficients.ratio), float(coefficients.least[0]))
     bound = reference._replace(complementary=functools.partial(space.apply, space.prepare(opposite))).bound(residual)
 
-    size = residual[0, 0].size
-    unit = jnp.eye(size).reshape(1, size, *residual.shape[2:])
-    stiffness = np.asarray(space.apply(space.prepare(coefficients.values), unit)).reshape(size, size)
-    flat = np.asarray(residual).reshape(6, size)
+    prepared = space.prepare(coefficients.values)
+    stiffness = as_matrix(lambda unknown: space.apply(prepared, unknown), space.num_components, shape)
+    flat = np.asarray(residual).reshape(6, -1)
     energy = np.einsum("li,ij,lj->l", flat, np.linalg.pinv(stiffness, rcond=1e-12, hermitian=True), flat)
     assert (bound[0] > energy).all()
     assert (bound[0] < 0.5 * reference.bound(residual)[0]).all()
