@@ -117,7 +117,7 @@ def _repeat(step: Callable, solution: Unknown, weights: np.ndarray) -> Unknown:
     return lax.scan(step, solution, jnp.asarray(weights, solution.dtype))[0]
 
 
-def _join(values: Values, shape: tuple[int, ...]) -> Values:
+def _join(values: Values, shape: tuple[int, ...]) -> Float[Array, "batch c *coarser"]:
     """Means of coefficients over voxels that become one."""
     first = values.ndim - len(shape)
     for axis, num in enumerate(shape, first):
@@ -179,7 +179,7 @@ def _direct(space: VoxelSpace, halo: Array, *, clamped: bool) -> Preconditioner:
     return solve
 
 
-def _restrict(residual: Unknown, halved: list[bool], free: bool) -> Unknown:
+def _restrict(residual: Unknown, halved: list[bool], free: bool) -> Float[Array, "batch loads k *coarser"]:
     """Transpose of `_interpolate`.
 
     The neighbours come from a copy, so that the compiler does not compute the residual anew for each of them.
@@ -196,7 +196,7 @@ def _restrict(residual: Unknown, halved: list[bool], free: bool) -> Unknown:
     return residual
 
 
-def _interpolate(unknown: Unknown, halved: list[bool], free: bool) -> Unknown:
+def _interpolate(unknown: Unknown, halved: list[bool], free: bool) -> Float[Array, "batch loads k *finer"]:
     """Multilinear interpolation: every second node is one of the coarser grid."""
     for axis, half in enumerate(halved, 3):
         if half:
