@@ -10,10 +10,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..meshes import Mesh
+from ._energies import load_pairs
 from ._jax_fem import MeshElements
 from ._mesh_nodes import checked_elements
 from ._mesh_reference import MeshReference, mesh_reference
-from ._space import AbstractSpace, load_pairs
+from ._space import AbstractSpace
 from ._tensor_fields import Energies, Unknown, Values, total, weighted
 
 

@@ -18,9 +18,10 @@ from ._conjugate_gradients import (
     conjugate_gradients,
     found_before,
 )
+from ._energies import contract, rounding_error
 from ._law import Coefficients
 from ._reference import Preconditioner
-from ._space import AbstractSpace, contract, rounding_error
+from ._space import AbstractSpace
 from ._tensor_fields import Energies, Unknown, Values, complementary_values
 
 Limits = tuple[float, int]  # the tolerance of a cell problem and its most iterations

@@ -11,9 +11,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..grids import Grid
+from ._energies import load_pairs
 from ._modes import Modes, add_halo, combine, mode_matrix, nodal_forces, subsets, to_modes, voxel_stiffness, window
 from ._reference import AbstractReference
-from ._space import AbstractSpace, load_pairs
+from ._space import AbstractSpace
 from ._tensor_fields import Energies, Unknown, Values, weighted
 
 
