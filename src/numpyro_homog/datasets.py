@@ -1,17 +1,19 @@
 """Packaged examples: sets of specimens with known parameters."""
 
-import functools
 import json
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+_FOLDER = resources.files(__package__) / "data"
+
 
 def example_names() -> tuple[str, ...]:
     """Names of the packaged examples, for `load_example` and `example_truth`."""
-    return tuple(sorted(file.name.removesuffix(".json") for file in _folder().iterdir() if file.name.endswith(".json")))
+    return tuple(sorted(file.name.removesuffix(".json") for file in _FOLDER.iterdir() if file.name.endswith(".json")))
 
 
 def load_example(name: str) -> Float[np.ndarray, "specimens d d"]:
@@ -59,12 +61,7 @@ def example_truth(name: str) -> dict[str, Any]:
     return truth | {key: np.array(truth[key]) for key in ("kappa", "delays", "mean_fractions") if key in truth}
 
 
-@functools.cache
-def _folder():
-    return resources.files(__package__) / "data"
-
-
-def _file(name: str, suffix: str):
+def _file(name: str, suffix: str) -> Traversable:
     if name not in example_names():
         raise ValueError(f"There is no example {name!r}; choose one of {', '.join(map(repr, example_names()))}.")
-    return _folder() / f"{name}.{suffix}"
+    return _FOLDER / f"{name}.{suffix}"

@@ -14,7 +14,7 @@ from ._gaussian_field import GaussianField, require_field
 from ._pushforward import AbstractPushforward, parameter
 
 
-def _quantiles(scores, marginal, *, num_axes):
+def _quantiles(scores: Array, marginal: dist.Distribution, *, num_axes: int) -> Float[Array, "*batch_and_points"]:
     """Normal scores (*batch, *points) -> values (*batch, *points) with the marginal distribution."""
     axes, front = range(-num_axes, 0), range(num_axes)
     scores = jnp.moveaxis(scores, axes, front)  # batch axes last, where the marginal has its own

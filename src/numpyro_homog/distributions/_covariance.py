@@ -3,13 +3,14 @@
 import abc
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ._checks import broadcast_batches, float_arrays, require_positive
 
@@ -28,10 +29,18 @@ class AbstractCovariance(eqx.Module):
     Attributes:
         lengths: edge lengths of the box, d = 1, 2 or 3 positive numbers.
         num_modes: number of frequencies along each axis, the constant included.
+        bounds: the interval of each axis in which points must lie, or None if the field goes on for ever.
+        pointwise_variance: that to which the sum is rescaled at every point, (*batch), or None: the spectrum decides.
     """
 
     lengths: eqx.AbstractVar[tuple[float, ...]]
     num_modes: eqx.AbstractVar[tuple[int, ...]]
+    bounds: eqx.AbstractVar[tuple[tuple[float, float], ...] | None]
+    pointwise_variance: eqx.AbstractVar[Float[Array, "*batch"] | None]
+
+    @abc.abstractmethod
+    def frequencies(self, axis: int) -> tuple[float, Int[np.ndarray, " modes"]]:
+        """The unit of the wave numbers of an axis, and how many units each mode of it has."""
 
     @abc.abstractmethod
     def spectrum(self) -> Float[Array, "*batch_and_modes"]:
@@ -46,19 +55,9 @@ class AbstractCovariance(eqx.Module):
         """The same covariance with variance one at every point, and the same batch shape."""
 
     @property
-    @abc.abstractmethod
     def mode_shape(self) -> tuple[int, ...]:
         """Number of modes along each axis: the event shape of the noise."""
-
-    @property
-    @abc.abstractmethod
-    def pointwise_variance(self) -> Array | None:
-        """The variance to which the sum is rescaled at every point, (*batch), or None where the spectrum decides."""
-
-    @property
-    @abc.abstractmethod
-    def bounds(self) -> tuple[tuple[float, float], ...] | None:
-        """The interval of each axis in which points must lie, or None if the field goes on for ever."""
+        return tuple(len(self.frequencies(axis)[1]) for axis in range(self.ndim))
 
     @property
     def ndim(self) -> int:
@@ -75,6 +74,11 @@ class AbstractCovariance(eqx.Module):
         """The floating dtype of the hyper-parameters, and so of the field."""
         return jnp.result_type(*jax.tree.leaves(self))
 
+    def squared_wave_vectors(self) -> Float[Array, "*modes"]:
+        """Squared lengths of the wave vectors of all modes."""
+        squares = [(unit * k) ** 2 for unit, k in map(self.frequencies, range(self.ndim))]
+        return jnp.asarray(sum(np.meshgrid(*squares, indexing="ij")), self.dtype)
+
     def __call__(self, x: ArrayLike, y: ArrayLike) -> Float[Array, "*batch_and_points"]:
         """Covariance of u(x) and u(y), shape (*batch, *points), exact for the modes kept.
 
@@ -86,10 +90,10 @@ class AbstractCovariance(eqx.Module):
         spectrum, axes = self.spectrum(), range(self.ndim)
         entries = math.prod(spectrum.shape[:-1]) + 4 * sum(self.mode_shape)
 
-        def products(a, b):
+        def products(a: Float[Array, "p d"], b: Float[Array, "p d"]) -> Float[Array, "*batch p"]:
             return sum_at_points(spectrum, [self.modes(i, a[:, i]) * self.modes(i, b[:, i]) for i in axes])
 
-        def covariance(a, b):
+        def covariance(a: Float[Array, "p d"], b: Float[Array, "p d"]) -> Float[Array, "*batch p"]:
             values = products(a, b)
             if self.pointwise_variance is None:
                 return values
@@ -98,7 +102,7 @@ class AbstractCovariance(eqx.Module):
         return in_chunks(covariance, entries, x, y)
 
 
-def per_axis(name: str, value, d: int) -> tuple:
+def per_axis(name: str, value: Any, d: int) -> tuple:
     """One value for each of d axes."""
     values = (value,) * d if np.ndim(value) == 0 else tuple(value)
     if len(values) != d:
@@ -130,12 +134,6 @@ def trail(parameter: Array, num_axes: int) -> Array:
     return parameter.reshape(parameter.shape + (1,) * num_axes)
 
 
-def squared_frequencies(units: Sequence[float], numbers: Sequence[np.ndarray], dtype: np.dtype) -> Array:
-    """Squared lengths of the wave vectors with these numbers of units along each axis."""
-    axes = [(unit * k) ** 2 for unit, k in zip(units, numbers, strict=True)]
-    return jnp.asarray(sum(np.meshgrid(*axes, indexing="ij")), dtype)
-
-
 def sum_on_grid(coefficients: Float[Array, "*modes"], modes: list[Float[Array, "_ _"]]) -> Float[Array, "*values"]:
     """Coefficients (*batch, K1, ..., Kd) and modes (n_i, K_i) of each axis -> values (*batch, n1, ..., nd)."""
     for axis_modes in modes:
@@ -161,18 +159,12 @@ def in_chunks(
     The memory of a chunk is bounded, in derivatives too, where chunks are computed again; `num_entries` is the size of
     intermediate arrays for one point.
     """
-    shape, d = points[0].shape[:-1], points[0].shape[-1]
-    num = math.prod(shape)
-    flat = [array.reshape(num, d) for array in points]
-    num_chunks = math.ceil(num * num_entries / _CHUNK_ENTRIES)
-    if num_chunks <= 1:
+    *shape, d = points[0].shape
+    flat = tuple(array.reshape(-1, d) for array in points)
+    size = max(1, _CHUNK_ENTRIES // num_entries)
+    if len(flat[0]) <= size:
         values = function(*flat)
     else:
-        size = math.ceil(num / min(num_chunks, num))
-        num_chunks = math.ceil(num / size)
-        padding = ((0, num_chunks * size - num), (0, 0))
-        chunks = [jnp.pad(array, padding, mode="edge").reshape(num_chunks, size, d) for array in flat]
-        values = jax.lax.map(lambda chunk: jax.checkpoint(function)(*chunk), tuple(chunks))
-        values = jnp.moveaxis(values, 0, -2)
-        values = values.reshape(*values.shape[:-2], num_chunks * size)[..., :num]
+        at_one = jax.checkpoint(lambda one: function(*(x[None] for x in one))[..., 0])
+        values = jnp.moveaxis(jax.lax.map(at_one, flat, batch_size=size), 0, -1)
     return values.reshape(*values.shape[:-1], *shape)

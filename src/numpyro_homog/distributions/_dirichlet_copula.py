@@ -5,16 +5,21 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
+from numpyro_homog.grids import Grid
+
 from ._checks import float_arrays, require_phases, require_positive
-from ._covariance import trail
+from ._covariance import AbstractCovariance, trail
 from ._gamma_quantile import log_gamma_quantile
 from ._gaussian_field import GaussianField, field_values, noise, require_field
 from ._pushforward import AbstractPushforward, parameter
 
 
-def _phases_of(noise, concentration, points, covariance):
+def _phases_of(
+    noise: Array, concentration: Float[Array, "*batch J"], points: Grid | Array, covariance: AbstractCovariance
+) -> Float[Array, "*batch_and_points J"]:
     """Coefficients (*batch, J, *modes) of J fields -> fractions (*batch, *points, J), in the concentration's dtype."""
     noise = jnp.moveaxis(noise, -1 - covariance.ndim, 0)
     scores = field_values(noise, points, covariance).astype(concentration.dtype)
@@ -24,7 +29,7 @@ def _phases_of(noise, concentration, points, covariance):
 
 
 @jax.jit
-def _fractions(alpha, scores):
+def _fractions(alpha: Float[Array, "J *ones"], scores: Float[Array, "J *values"]) -> Float[Array, "*values J"]:
     """Phases first -> phases last, by normalised gamma quantiles, in logarithms."""
     return jnp.moveaxis(jax.nn.softmax(log_gamma_quantile(alpha, scores), axis=0), 0, -1)
 

@@ -5,18 +5,22 @@ divergence theorem with the field (x + 1/2, 0, ...), whose flux leaves through t
 the end is divided as an envelope of one dimension less. Volumes are exact, however many planes meet.
 """
 
-import itertools
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 HALF = 0.5  # of an edge
+Voxels: TypeAlias = Float[Array, "*voxels"]
+Planes: TypeAlias = Float[Array, "J *voxels"]
+Function: TypeAlias = tuple[Voxels, ...]  # linear: its value at 0 and its partial derivatives
 
 
 @jax.custom_jvp
-def regions(values: Float[Array, "J *voxels"], *slopes: Float[Array, "J *voxels"]) -> Float[Array, "*voxels J"]:
+def regions(values: Planes, *slopes: Planes) -> Float[Array, "*voxels J"]:
     """Volumes of the regions, >= 0, with sum one, from the values of the planes at 0 and their d partial derivatives.
 
     The cost grows like J^3 in the plane and J^4 in space.
@@ -25,7 +29,9 @@ def regions(values: Float[Array, "J *voxels"], *slopes: Float[Array, "J *voxels"
     return jnp.moveaxis(volumes / jnp.sum(volumes, axis=0, keepdims=True), 0, -1)  # the sum is one, but for rounding
 
 
-def _regions_jvp(primals, tangents):
+def _regions_jvp(
+    primals: tuple[Planes, ...], tangents: tuple
+) -> tuple[Float[Array, "*voxels J"], Float[Array, "*voxels J"]]:
     """A volume changes by the integral, over its interfaces, of the change of the linear function that bounds it."""
     volumes = regions(*primals)
     num = volumes.shape[-1]
@@ -45,7 +51,7 @@ def _regions_jvp(primals, tangents):
 regions.defjvp(_regions_jvp, symbolic_zeros=True)
 
 
-def _regions(values, slopes):
+def _regions(values: Planes, slopes: Sequence[Planes]) -> Planes:
     """Volumes (J, *voxels). Loops over the regions, and not one expression, as in `_interfaces`."""
     num = values.shape[0]
     if num == 1:
@@ -55,7 +61,7 @@ def _regions(values, slopes):
 
     if len(slopes) == 1:
 
-        def interval(indices):
+        def interval(indices: tuple[Array, Array]) -> Voxels:
             j, rest = indices
             return _interval([(values[k] - values[j], slopes[0][k] - slopes[0][j]) for k in rest])
 
@@ -65,7 +71,7 @@ def _regions(values, slopes):
     which = {pair: i for i, pair in enumerate(map(tuple, _pairs(num)))}
     shared = np.array([[which[min(j, k), max(j, k)] for k in row] for j, row in enumerate(others)], np.int32)
 
-    def region(indices):
+    def region(indices: tuple[Array, Array, Array]) -> Voxels:
         j, rest, between = indices
         flux = ends[j]
         for i in range(num - 1):
@@ -75,7 +81,7 @@ def _regions(values, slopes):
     return jax.lax.map(region, (each, others, shared))
 
 
-def _interfaces(values, slopes):
+def _interfaces(values: Planes, slopes: Sequence[Planes]) -> tuple[Float[Array, "pairs *voxels"], ...]:
     """Moments of the interface of each pair j < k: of 1, x, ... over it, divided by the length of the gradient.
 
     Arrays of shape (pairs, *voxels). The linear function whose gradient it is, plane k minus plane j, is positive on
@@ -87,10 +93,10 @@ def _interfaces(values, slopes):
     others = np.array([[i for i in range(num) if i not in pair] for pair in pairs], np.int32)
     moments = (_point_moments, _edge_moments, _facet_moments)[len(slopes) - 1]
 
-    def interface(indices):
+    def interface(indices: tuple[Array, Array, Array]) -> Function:
         j, k, rest = indices
 
-        def minus_j(i):
+        def minus_j(i: Array) -> Function:
             return tuple(plane[i] - plane[j] for plane in (values, *slopes))
 
         return moments(minus_j(k), [minus_j(rest[i]) for i in range(num - 2)])
@@ -98,7 +104,7 @@ def _interfaces(values, slopes):
     return jax.lax.map(interface, (pairs[:, 0], pairs[:, 1], others))
 
 
-def _point_moments(line, others):
+def _point_moments(line: Function, others: list[Function]) -> Function:
     c, a = line
     tiny = 4 * jnp.finfo(c.dtype).eps
     x = -c * _reciprocal(a)
@@ -109,12 +115,12 @@ def _point_moments(line, others):
     return size, size * x
 
 
-def _edge_moments(line, others):
+def _edge_moments(line: Function, others: list[Function]) -> Function:
     extent, x, y = _chord(line, others)
     return extent, extent * x, extent * y
 
 
-def _chord(line, others):
+def _chord(line: Function, others: list[Function]) -> Function:
     """The part in the unit square of the line c + a x + b y = 0 where no function of `others` is negative.
 
     Its length divided by |(a, b)|, and the coordinates of its middle.
@@ -135,7 +141,7 @@ def _chord(line, others):
     return extent, x0 - b * middle, y0 + a * middle
 
 
-def _interval(lines):
+def _interval(lines: list[Function]) -> Voxels:
     """Length of the part of [-1/2, 1/2] where none of some linear functions, (value, rate), is negative."""
     low, high = jnp.full_like(lines[0][0], -HALF), jnp.full_like(lines[0][0], HALF)
     for line in lines:
@@ -143,13 +149,13 @@ def _interval(lines):
     return jnp.maximum(high - low, 0)
 
 
-def _cut(low, high, value, rate):
+def _cut(low: Voxels, high: Voxels, value: Voxels, rate: Voxels) -> tuple[Voxels, Voxels]:
     """The part of an interval where value + rate t is not negative."""
     bound = -value * _reciprocal(rate)
     return jnp.where(rate < 0, low, jnp.maximum(low, bound)), jnp.where(rate < 0, jnp.minimum(high, bound), high)
 
 
-def _facet_moments(plane, others):
+def _facet_moments(plane: Function, others: list[Function]) -> Function:
     """A facet seen along the axis nearest to its normal: a polygon, cut from the unit square."""
     c, *gradient = plane
     tiny = 4 * jnp.finfo(c.dtype).eps
@@ -157,7 +163,7 @@ def _facet_moments(plane, others):
     along_x = (x >= y) & (x >= z)
     along_y = ~along_x & (y >= z)
 
-    def turned(x, y, z):
+    def turned(x: Voxels, y: Voxels, z: Voxels) -> Function:
         """Cyclically, the axis of sight first."""
         return tuple(jnp.where(along_x, p, jnp.where(along_y, q, r)) for p, q, r in ((x, y, z), (y, z, x), (z, x, y)))
 
@@ -176,7 +182,7 @@ def _facet_moments(plane, others):
     return scale * area, *back
 
 
-def _polygon_moments(cuts):
+def _polygon_moments(cuts: list[Function]) -> Function:
     """Area and first moments of the part of the unit square where no linear function of `cuts` is negative."""
     area = _interval([(c + HALF * a, b) for c, a, b in cuts])
     in_x, in_y = jnp.zeros_like(area), jnp.zeros_like(area)
@@ -189,10 +195,10 @@ def _polygon_moments(cuts):
     return area, in_x, in_y
 
 
-def _pairs(num):
-    return np.array(list(itertools.combinations(range(num), 2)), dtype=np.int32).reshape(-1, 2)
+def _pairs(num: int) -> Int[np.ndarray, "pairs 2"]:
+    return np.stack(np.triu_indices(num, 1), axis=-1).astype(np.int32)
 
 
-def _reciprocal(x):
+def _reciprocal(x: Voxels) -> Voxels:
     tiny = 4 * jnp.finfo(x.dtype).eps
     return 1 / jnp.where(jnp.abs(x) < tiny, jnp.where(x < 0, -tiny, tiny), x)

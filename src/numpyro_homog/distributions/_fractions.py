@@ -41,7 +41,7 @@ class EuclideanDistance(AbstractDistance):
     Interfaces are branches of hyperbolas. Delays carry the unit of length (time times the unit speed of growth).
     """
 
-    def value_and_slopes(self, displacement, tip):
+    def value_and_slopes(self, displacement: tuple[Array, ...], tip: float) -> tuple[Array, tuple[Array, ...]]:
         """|x - z|, and the unit vector that points away from the seed."""
         distance = jnp.sqrt(sum(component**2 for component in displacement) + tip**2)
         return distance, tuple(component / distance for component in displacement)
@@ -53,7 +53,7 @@ class SquaredDistance(AbstractDistance):
     Delays carry the unit of length squared; they are not start times.
     """
 
-    def value_and_slopes(self, displacement, tip):
+    def value_and_slopes(self, displacement: tuple[Array, ...], tip: float) -> tuple[Array, tuple[Array, ...]]:
         """|x - z|^2 and 2 (x - z)."""
         return sum(component**2 for component in displacement), tuple(2 * component for component in displacement)
 
@@ -100,7 +100,7 @@ def cut_voxels(
     return regions(*jnp.broadcast_arrays(*planes))
 
 
-def _offsets(seeds, grid):
+def _offsets(seeds: Float[Array, "*batch phases d"], grid: Grid) -> list[Array]:
     """Centres of the voxels minus seeds (*batch, J, d), for each axis, shape (J, *batch, 1, .., n, .., 1)."""
     offsets = []
     for axis, (n, h) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
@@ -110,12 +110,12 @@ def _offsets(seeds, grid):
     return offsets
 
 
-def _last_first(values, num_axes):
+def _last_first(values: Float[Array, "*batch J"], num_axes: int) -> Float[Array, "J *batch_and_ones"]:
     """The last axis becomes the first, and axes of size one come after all."""
     return jnp.moveaxis(values, -1, 0).reshape(values.shape[-1:] + values.shape[:-1] + (1,) * num_axes)
 
 
-def _nearest_image(offset, length):
+def _nearest_image(offset: Array, length: float) -> Array:
     return offset - length * jnp.round(offset / length)
 
 

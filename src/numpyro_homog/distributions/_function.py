@@ -1,18 +1,20 @@
 """A microstructure that is given as a function of noise."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
+from jaxtyping import Array
 from numpyro.distributions import constraints
 
 from ._pushforward import AbstractPushforward
 
 
-def _member_by_member(noise, params, *, fn, batch_ndims, noise_ndim):
+def _member_by_member(
+    noise: Array, params: tuple[Array, ...], *, fn: Callable, batch_ndims: int, noise_ndim: int
+) -> Array:
     """`fn(noise, *params)` for each member of a batch of noise (*batch, *noise) and parameters."""
     batch = noise.shape[: noise.ndim - noise_ndim]
     params = [jnp.broadcast_to(p, (*batch, *p.shape[batch_ndims:])) for p in params]
@@ -58,7 +60,7 @@ class Pushforward(AbstractPushforward):
     def __init__(
         self,
         noise: dist.Distribution,
-        fn: Callable[..., Any],
+        fn: Callable[..., Array],
         *params: ArrayLike,
         batch_ndims: int = 0,
         smooth: bool = True,

@@ -1,13 +1,16 @@
 """The quantile of the gamma distribution, in logarithms and of a normal score. Pure JAX."""
 
-import functools
+from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln, log_ndtr
-from jaxtyping import Array, Float
+from jax.scipy.special import digamma, gammaln, log_ndtr
+from jaxtyping import Array, Bool, Float
 
 _MAX_STEPS = 20
+Values: TypeAlias = Float[Array, "*n"]
+_State: TypeAlias = tuple[Values, ...]
 
 
 def log_gamma_quantile(shape: Float[Array, "*#n"], score: Float[Array, "*#n"]) -> Float[Array, "*n"]:
@@ -22,7 +25,7 @@ def log_gamma_quantile(shape: Float[Array, "*#n"], score: Float[Array, "*#n"]) -
 
 @jax.custom_jvp
 @jax.jit
-def _log_quantile(a, z):
+def _log_quantile(a: Values, z: Values) -> Values:
     """Halley's method on log P(a, e^y) below the median and log Q(a, e^y) above it.
 
     Both are concave in y, so that already Newton's method would converge from one side. Three steps are usual.
@@ -54,7 +57,7 @@ def _log_quantile(a, z):
     return jax.lax.while_loop(lambda state: (state[1] > tolerance) & (state[2] < _MAX_STEPS), step, state)[0]
 
 
-def _log_tail(a, x, y, log_gamma, lower):
+def _log_tail(a: Values, x: Values, y: Values, log_gamma: Values, lower: Bool[Array, "*n"]) -> Values:
     """Logarithm of P(a, x) or of Q(a, x) for y = log x, also where x or P underflow.
 
     By the series of P, or the continued fraction of Q where that converges fast (Numerical Recipes, section 6.2); then
@@ -68,72 +71,53 @@ def _log_tail(a, x, y, log_gamma, lower):
     return jnp.where(lower ^ fraction, known, jnp.log(-jnp.expm1(known)))
 
 
-def _series(a, x, use):
+def _series(a: Values, x: Values, use: Bool[Array, "*n"]) -> Values:
     """sum_n x^n / ((a + 1) ... (a + n)), where `use`."""
 
-    def term(state):
-        n, a, x, last, total, _ = state
+    def term(state: _State) -> _State:
+        n, last, total, _ = state
         last = last * x / (a + n)
         total = total + last
-        return n + 1, a, x, last, total, last / total
+        return n + 1, last, total, last / total
 
-    one = jnp.ones_like(a)
-    return _converged(term, (one, a, jnp.where(use, x, 0), one, one, one), 10_000)[-2]
+    x, one = jnp.where(use, x, 0), jnp.ones_like(a)
+    return _converged(term, (one, one, one, one), 10_000)
 
 
-def _fraction(a, x, use):
+def _fraction(a: Values, x: Values, use: Bool[Array, "*n"]) -> Values:
     """1/(x + 1 - a - 1(1 - a)/(x + 3 - a - 2(2 - a)/...)) by Lentz's method, where `use`."""
 
-    def level(state):
-        n, a, b, c, d, value, _ = state
+    def level(state: _State) -> _State:
+        n, b, c, d, value, _ = state
         factor = n * (a - n)
         b = b + 2
         c = b + factor / c
         d = 1 / (b + factor * d)
-        return n + 1, a, b, c, d, value * c * d, c * d - 1
+        return n + 1, b, c, d, value * c * d, c * d - 1
 
     b = jnp.where(use, x + 1 - a, 41)
     huge = jnp.full_like(b, 1 / jnp.finfo(b.dtype).tiny)
-    return _converged(level, (jnp.ones_like(a), a, b, huge, 1 / b, 1 / b, jnp.ones_like(b)), 1000)[-2]
+    return _converged(level, (jnp.ones_like(a), b, huge, 1 / b, 1 / b, jnp.ones_like(b)), 1000)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2))
-def _converged(step, state, limit):
-    """Repeat `step` until the last entry of the state, a relative change, is a matter of rounding."""
+def _converged(step: Callable[[_State], _State], state: _State, limit: int) -> Values:
+    """The last but one entry of the state, once the last one, a relative change of it, is a matter of rounding."""
     small = 4 * jnp.finfo(state[-1].dtype).eps
 
-    def unfinished(state):
+    def unfinished(state: _State) -> Bool[Array, ""]:
         return jnp.any(jnp.abs(state[-1]) > small) & jnp.all(state[0] < limit)
 
-    return jax.lax.while_loop(unfinished, step, state)
-
-
-@_converged.defjvp
-def _converged_jvp(step, limit, primals, tangents):
-    """The derivative converges later than the value: wait for it too."""
-    small = 4 * jnp.finfo(primals[0][-1].dtype).eps
-
-    def both(states):
-        return jax.jvp(step, (states[0],), (states[1],))
-
-    def unfinished(states):
-        state, tangent = states
-        changes = (jnp.abs(state[-1]) > small) | (jnp.abs(tangent[-1]) > 8 * small)
-        return jnp.any(changes) & jnp.all(state[0] < limit)
-
-    return jax.lax.while_loop(unfinished, both, (primals[0], tangents[0]))
+    return jax.lax.while_loop(unfinished, step, state)[-2]
 
 
 @_log_quantile.defjvp
 @jax.jit
-def _log_quantile_jvp(primals, tangents):
-    """Implicit: log tail(a, y) = log Phi(-|z|), differentiated."""
+def _log_quantile_jvp(primals: tuple[Values, Values], tangents: tuple[Values, Values]) -> tuple[Values, Values]:
+    """Implicit: P(a, e^y) = Phi(z), differentiated; for small e^y, P is the power law e^(a y) / Gamma(a + 1)."""
     a, z = primals
     y = _log_quantile(a, z)
-    x, lower, log_gamma = jnp.exp(y), z < 0, gammaln(a)
-
-    value, by_a = jax.jvp(lambda a: _log_tail(a, x, y, gammaln(a), lower), (a,), (jnp.ones_like(a),))
-    log_density = a * y - x - log_gamma
-    by_shape = by_a * jnp.exp(value - log_density) * jnp.where(lower, -1, 1).astype(a.dtype)
-    by_score = jnp.exp(-(z**2) / 2 - jnp.log(2 * jnp.pi) / 2 - log_density)
+    x, least = jnp.exp(y), jnp.finfo(a.dtype).eps
+    by_shape = jax.lax.random_gamma_grad(a, jnp.maximum(x, least)) / jnp.maximum(x, least)
+    by_shape = jnp.where(x < least, (digamma(a + 1) - y) / a, by_shape)
+    by_score = jnp.exp(-(z**2) / 2 - jnp.log(2 * jnp.pi) / 2 - (a * y - x - gammaln(a)))
     return y, by_shape * tangents[0] + by_score * tangents[1]

@@ -17,13 +17,13 @@ from ._covariance import AbstractCovariance, in_chunks, sum_at_points, sum_on_gr
 from ._pushforward import AbstractPushforward, parameter
 
 
-def field_values(noise, points, covariance):
+def field_values(noise: Array, points: Grid | Array, covariance: AbstractCovariance) -> Float[Array, "*values"]:
     """Normal coefficients (*batch, *modes) -> values (*batch, *points), in the dtype of the covariance."""
     return _values(noise.astype(covariance.dtype), points, covariance)
 
 
 @eqx.filter_jit
-def _values(coefficients, points, covariance):
+def _values(coefficients: Array, points: Grid | Array, covariance: AbstractCovariance) -> Float[Array, "*values"]:
     values = _sum(points, covariance, jnp.sqrt(covariance.spectrum()) * coefficients)
     if covariance.pointwise_variance is None:
         return values
@@ -33,19 +33,19 @@ def _values(coefficients, points, covariance):
 
 
 @eqx.filter_jit
-def _raw_variance(points, covariance):
+def _raw_variance(points: Grid | Array, covariance: AbstractCovariance) -> Float[Array, "*values"]:
     """The variance of the sum of modes at each point."""
     return _sum(points, covariance, covariance.spectrum(), power=2)
 
 
-def _sum(points, covariance, coefficients, power=1):
+def _sum(points: Grid | Array, covariance: AbstractCovariance, coefficients: Array, power: int = 1) -> Array:
     """Sum of coefficients (*batch, *modes) times modes to a power, at all points."""
     dtype = covariance.dtype
     if isinstance(points, Grid):
         centers = [(jnp.arange(n, dtype=dtype) + 0.5) * h for n, h in zip(points.shape, points.spacing, strict=True)]
         return sum_on_grid(coefficients, [covariance.modes(i, x) ** power for i, x in enumerate(centers)])
 
-    def at(chunk):
+    def at(chunk: Float[Array, "p d"]) -> Float[Array, "*batch p"]:
         return sum_at_points(coefficients, [covariance.modes(i, x) ** power for i, x in enumerate(chunk.T)])
 
     entries = math.prod(coefficients.shape[:-1]) + sum(covariance.mode_shape)
@@ -101,25 +101,31 @@ class GaussianField(AbstractPushforward):
                 f"covariance must be NeumannMatern, PeriodicMatern, PeriodicSquaredExponential or another "
                 f"AbstractCovariance; got {type(covariance).__name__}."
             )
-        if not isinstance(points, Grid):
-            points = jnp.asarray(points)
-            if points.ndim < 1:
-                raise ValueError("points must have coordinates on the last axis, shape (*points, d), or be a Grid.")
-        d = points.ndim if isinstance(points, Grid) else points.shape[-1]
+        on_grid = isinstance(points, Grid)
+        points = points if on_grid else jnp.asarray(points)
+        if points.ndim < 1:
+            raise ValueError("points must have coordinates on the last axis, shape (*points, d), or be a Grid.")
+        d = points.ndim if on_grid else points.shape[-1]
         if d != covariance.ndim:
             raise ValueError(
                 f"points have {d} coordinates but the covariance has {covariance.ndim} lengths, {covariance.lengths}; "
                 "pass points of shape (*points, d) or a Grid, and one length for each of the d axes."
             )
-        _require_inside(points, covariance)
+        if covariance.bounds is not None:
+            low, high = np.asarray(covariance.bounds).T
+            slack = 1e-5 * (high - low)  # coordinates that were rounded
+            known = np.asarray([np.zeros(d), points.lengths]) if on_grid else points
+            expected = f"in the box {covariance.bounds} of the covariance, beyond which the field would only be"
+            expected += " mirrored; enlarge its `lengths` or its `margin`"
+            require(lambda x: (x >= low - slack) & (x <= high + slack), "points", known, expected)
         super().__init__(
             noise(covariance),
             field_values,
             {"points": points, "covariance": covariance},
             batch_shape=covariance.batch_shape,
-            event_shape=points.shape if isinstance(points, Grid) else points.shape[:-1],
+            event_shape=points.shape if on_grid else points.shape[:-1],
             support=constraints.real,
-            paths={"covariance": True} if isinstance(points, Grid) else {"points": True, "covariance": True},
+            paths={"covariance": True} if on_grid else {"points": True, "covariance": True},
             validate_args=validate_args,
         )
 
@@ -139,17 +145,6 @@ class GaussianField(AbstractPushforward):
         if target is None:
             return _raw_variance(self.points, self.covariance)
         return jnp.broadcast_to(trail(target, len(self.event_shape)), self.batch_shape + self.event_shape)
-
-
-def _require_inside(points, covariance):
-    if covariance.bounds is None:
-        return
-    low, high = np.asarray(covariance.bounds).T
-    slack = 1e-5 * (high - low)  # coordinates that were rounded
-    known = np.asarray([np.zeros(len(low)), points.lengths]) if isinstance(points, Grid) else points
-    expected = f"in the box {covariance.bounds} of the covariance, beyond which the field would only be mirrored; "
-    expected += "enlarge its `lengths` or its `margin`"
-    require(lambda x: (x >= low - slack) & (x <= high + slack), "points", known, expected)
 
 
 def noise(covariance: AbstractCovariance, leading: tuple[int, ...] = ()) -> dist.Distribution:

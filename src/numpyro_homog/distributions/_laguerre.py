@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from numpyro_homog.grids import Grid
@@ -13,7 +14,9 @@ from ._fractions import AbstractDistance, EuclideanDistance, voxel_fractions
 from ._pushforward import AbstractPushforward, parameter, uniform
 
 
-def _grow(seeds, delays, *, grid, distance, sharp):
+def _grow(
+    seeds: Float[Array, "*batch phases d"], delays: Array, *, grid: Grid, distance: AbstractDistance, sharp: bool
+) -> Float[Array, "*batch_and_grid phases"]:
     """Seeds (*batch, J, d) in the cell -> volume fractions (*batch, *grid, J) of the phases that grow from them."""
     delays = jnp.broadcast_to(delays, seeds.shape[:-1])
     return voxel_fractions(seeds.astype(delays.dtype), delays, grid, distance, sharp=sharp)

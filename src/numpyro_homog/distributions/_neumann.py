@@ -7,10 +7,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ._checks import require
-from ._covariance import AbstractCovariance, box, hyper_parameters, per_axis, squared_frequencies, trail
+from ._covariance import AbstractCovariance, box, hyper_parameters, per_axis, trail
 
 
 class NeumannMatern(AbstractCovariance):
@@ -76,41 +76,37 @@ class NeumannMatern(AbstractCovariance):
         self.variance = None if variance is None else scale
 
     @property
-    def mode_shape(self) -> tuple[int, ...]:
-        """One mode for each frequency."""
-        return self.num_modes
-
-    @property
     def bounds(self) -> tuple[tuple[float, float], ...] | None:
         """The box with its margin."""
         return tuple((-m, length + m) for length, m in zip(self.lengths, self.margin, strict=True))
 
     @property
-    def pointwise_variance(self) -> Array | None:
+    def pointwise_variance(self) -> Float[Array, "*#batch"] | None:
         """The prescribed variance."""
         return self.variance
 
-    def spectrum(self):
+    def frequencies(self, axis: int) -> tuple[float, Int[np.ndarray, " modes"]]:
+        """One mode for each frequency, on the box with its margin."""
+        return np.pi / self._sizes()[axis], np.arange(self.num_modes[axis])
+
+    def spectrum(self) -> Float[Array, "*batch_and_modes"]:
         """(pi^2 |k/L|^2 + tau^2)^-s / volume, relative to the mode k = 0 if a variance is prescribed."""
-        sizes = self._sizes()
-        tau, s = trail(self.tau, self.ndim), trail(self.s, self.ndim)
-        numbers = [np.arange(n) for n in self.num_modes]
-        squared = squared_frequencies([np.pi / size for size in sizes], numbers, self.dtype)
+        tau, s, squared = trail(self.tau, self.ndim), trail(self.s, self.ndim), self.squared_wave_vectors()
         if self.variance is None:
-            return (squared + tau**2) ** -s / math.prod(sizes)
+            return (squared + tau**2) ** -s / math.prod(self._sizes())
         return (1 + squared / tau**2) ** -s * jnp.ones_like(trail(self.variance, self.ndim))
 
-    def modes(self, axis, x):
+    def modes(self, axis: int, x: Float[Array, "*points"]) -> Float[Array, "*points k"]:
         """1 and sqrt(2) cos(pi k x / L), on the box with its margin."""
-        phase = (x + self.margin[axis]) * (np.pi / self._sizes()[axis])
-        k = np.arange(self.num_modes[axis])
+        unit, k = self.frequencies(axis)
+        phase = (x + self.margin[axis]) * unit
         amplitude = jnp.asarray(np.where(k == 0, 1.0, np.sqrt(2.0)), x.dtype)
         return amplitude * jnp.cos(phase[..., None] * jnp.asarray(k, x.dtype))
 
-    def normalized(self):
+    def normalized(self) -> "NeumannMatern":
         """The same covariance with variance one at every point."""
         one = jnp.ones((), self.dtype) if self.variance is None else jnp.ones_like(self.variance)
         return eqx.tree_at(lambda c: c.variance, self, one, is_leaf=lambda leaf: leaf is None)
 
-    def _sizes(self):
+    def _sizes(self) -> list[float]:
         return [length + 2 * margin for length, margin in zip(self.lengths, self.margin, strict=True)]

@@ -2,56 +2,46 @@
 
 import abc
 from collections.abc import Sequence
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from ._covariance import AbstractCovariance, box, hyper_parameters, squared_frequencies, trail
+from ._covariance import AbstractCovariance, box, hyper_parameters, trail
 
 
 class AbstractPeriodicCovariance(AbstractCovariance):
     """Waves 1, sqrt(2) cos, sqrt(2) sin along each axis, with weights that are scaled to sum up to `variance`."""
 
+    bounds: ClassVar[None] = None
+    pointwise_variance: ClassVar[None] = None
     variance: eqx.AbstractVar[Float[Array, "*batch"]]
 
     @abc.abstractmethod
-    def log_weights(self, squared: Array) -> Array:
+    def log_weights(self, squared: Float[Array, "*modes"]) -> Float[Array, "*batch_and_modes"]:
         """Logarithms of the weights of wave vectors with these squared lengths, up to a constant."""
 
-    @property
-    def mode_shape(self) -> tuple[int, ...]:
+    def frequencies(self, axis: int) -> tuple[float, Int[np.ndarray, " modes"]]:
         """A constant, and a cosine and a sine for each other frequency."""
-        return tuple(2 * n - 1 for n in self.num_modes)
+        return 2 * np.pi / self.lengths[axis], np.arange(1, 2 * self.num_modes[axis]) // 2
 
-    @property
-    def bounds(self) -> tuple[tuple[float, float], ...] | None:
-        """None: the torus has no boundary."""
-        return None
-
-    @property
-    def pointwise_variance(self) -> Array | None:
-        """None: the spectrum is scaled."""
-        return None
-
-    def spectrum(self):
+    def spectrum(self) -> Float[Array, "*batch_and_modes"]:
         """In proportion to the weights, with sum `variance`."""
-        numbers = [(np.arange(n) + 1) // 2 for n in self.mode_shape]
-        squared = squared_frequencies([2 * np.pi / length for length in self.lengths], numbers, self.dtype)
-        shares = jax.nn.softmax(self.log_weights(squared), axis=tuple(range(-self.ndim, 0)))
-        return trail(self.variance, self.ndim) * shares
+        weights = self.log_weights(self.squared_wave_vectors())
+        return trail(self.variance, self.ndim) * jax.nn.softmax(weights, axis=tuple(range(-self.ndim, 0)))
 
-    def modes(self, axis, x):
+    def modes(self, axis: int, x: Float[Array, "*points"]) -> Float[Array, "*points k"]:
         """1, sqrt(2) cos and sqrt(2) sin."""
-        k = np.arange(self.mode_shape[axis])
-        phase = x[..., None] * (2 * np.pi / self.lengths[axis]) * jnp.asarray((k + 1) // 2, x.dtype)
-        waves = jnp.sqrt(jnp.asarray(2, x.dtype)) * jnp.where(k % 2 == 1, jnp.cos(phase), jnp.sin(phase))
-        return jnp.where(k == 0, jnp.ones_like(waves), waves)
+        unit, k = self.frequencies(axis)
+        phase = x[..., None] * unit * jnp.asarray(k, x.dtype)
+        waves = jnp.where(np.arange(len(k)) % 2 == 1, jnp.cos(phase), jnp.sin(phase))
+        return jnp.where(k == 0, jnp.ones_like(waves), jnp.sqrt(jnp.asarray(2, x.dtype)) * waves)
 
-    def normalized(self):
+    def normalized(self) -> "AbstractPeriodicCovariance":
         """The same covariance with variance one."""
         return eqx.tree_at(lambda c: c.variance, self, jnp.ones_like(self.variance))
 
@@ -105,7 +95,7 @@ class PeriodicMatern(AbstractPeriodicCovariance):
             length_scale=length_scale, smoothness=smoothness, variance=variance
         )
 
-    def log_weights(self, squared):
+    def log_weights(self, squared: Float[Array, "*modes"]) -> Float[Array, "*batch_and_modes"]:
         """Of (2 nu / l^2 + |omega|^2)^-(nu + d/2)."""
         scale, nu = trail(self.length_scale, self.ndim), trail(self.smoothness, self.ndim)
         return -(nu + self.ndim / 2) * jnp.log1p(squared * scale**2 / (2 * nu))
@@ -118,10 +108,7 @@ class PeriodicSquaredExponential(AbstractPeriodicCovariance):
     proportion to exp(-l^2 |omega|^2 / 2), scaled so that the variance at each point is exact.
 
     Args:
-        lengths: periods, d = 1, 2 or 3 positive numbers: the lengths of the grid, for a periodic cell.
-        length_scale: l, in the unit of `lengths`, > 0, shape (*batch).
-        variance: the variance at every point, > 0, shape (*batch).
-        num_modes: number of frequencies along each axis, as in `PeriodicMatern`.
+        lengths, length_scale, variance, num_modes: as in `PeriodicMatern`.
 
     Raises:
         ValueError: at construction, for hyper-parameters out of range or shapes that do not broadcast.
@@ -153,6 +140,6 @@ class PeriodicSquaredExponential(AbstractPeriodicCovariance):
         self.lengths, self.num_modes = box(lengths, num_modes)
         self.length_scale, self.variance = hyper_parameters(length_scale=length_scale, variance=variance)
 
-    def log_weights(self, squared):
+    def log_weights(self, squared: Float[Array, "*modes"]) -> Float[Array, "*batch_and_modes"]:
         """Of exp(-l^2 |omega|^2 / 2)."""
         return -squared * trail(self.length_scale, self.ndim) ** 2 / 2

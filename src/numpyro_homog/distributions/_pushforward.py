@@ -8,9 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.typing import ArrayLike
 from jaxtyping import Array
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform
+
+from .._typing import Key
 
 _ADVICE = (
     "it is the image of noise under a map without inverse. Fit its parameters by comparing populations "
@@ -25,50 +28,59 @@ class PushforwardTransform(Transform):
     NumPyro's `TransformedDistribution` knows nothing of parameters of a transform: the shapes tell it of their batch.
     """
 
-    def __init__(self, fn, params, options, batch_shape, noise_shape, event_shape, support, paths):
-        self.params, self.support = params, support
-        self.fn, self.options, self.paths = fn, options, paths
+    def __init__(
+        self,
+        fn: Callable[..., Array],
+        params: dict[str, Any],
+        options: dict[str, Any],
+        batch_shape: tuple[int, ...],
+        noise_shape: tuple[int, ...],
+        event_shape: tuple[int, ...],
+        support: constraints.Constraint,
+        paths: dict[str, bool],
+    ):
+        self.fn, self.params, self.options, self.support, self.paths = fn, params, options, support, paths
         self.batch_shape, self.noise_shape, self.event_shape = batch_shape, noise_shape, event_shape
 
-    def __call__(self, x):
+    def __call__(self, x: ArrayLike) -> Array:
         """Noise (*batch, *noise_shape) -> samples (*batch, *event_shape)."""
         x = jnp.broadcast_to(x, (*self._batch(jnp.shape(x), self.noise_shape), *self.noise_shape))
         return self.fn(x, **self.params, **self.options)
 
-    def _inverse(self, y):
+    def _inverse(self, y: ArrayLike) -> Array:
         return _without_density(self, y, self.inverse_shape(jnp.shape(y)), "cannot be inverted")
 
-    def log_abs_det_jacobian(self, x, y, intermediates=None):
+    def log_abs_det_jacobian(self, x: ArrayLike, y: ArrayLike, intermediates: Any = None) -> Array:
         """Raise: there is no density."""
         return _without_density(self, y, self._batch(jnp.shape(y), self.event_shape))
 
-    def _batch(self, shape, event_shape):
+    def _batch(self, shape: tuple[int, ...], event_shape: tuple[int, ...]) -> tuple[int, ...]:
         return jnp.broadcast_shapes(shape[: len(shape) - len(event_shape)], self.batch_shape)
 
     @property
-    def domain(self):
+    def domain(self) -> constraints.Constraint:
         """Numbers; the distribution of the noise knows which."""
         return constraints.independent(constraints.real, len(self.noise_shape))
 
     @property
-    def codomain(self):
+    def codomain(self) -> constraints.Constraint:
         """What the support of one point says, at all points of an event."""
         return constraints.independent(self.support, len(self.event_shape) - self.support.event_dim)
 
-    def forward_shape(self, shape):
+    def forward_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(*batch, *noise_shape) -> (*batch, *event_shape)."""
         return (*self._batch(shape, self.noise_shape), *self.event_shape)
 
-    def inverse_shape(self, shape):
+    def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(*batch, *event_shape) -> (*batch, *noise_shape)."""
         return (*self._batch(shape, self.event_shape), *self.noise_shape)
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple:
         """Parameters are data, all else is static."""
         data = ("params", "support")
         return (self.params, self.support), (data, {k: v for k, v in vars(self).items() if k not in (*data, "_inv")})
 
-    def eq(self, other, static=False):
+    def eq(self, other: object, static: bool = False) -> ArrayLike:
         """Equality of type, function, options, shapes and parameters."""
         return eqx.tree_equal(self, other)
 
@@ -115,7 +127,7 @@ class AbstractPushforward(dist.TransformedDistribution):
         transform = PushforwardTransform(fn, dict(params), dict(options or {}), *shapes, support, dict(paths))
         super().__init__(noise, [transform], validate_args=validate_args)
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any):
         cls.pytree_data_fields = ()  # NumPyro would take those of arg_constraints, which belong to the transform
         super().__init_subclass__(**kwargs)
 
@@ -129,7 +141,7 @@ class AbstractPushforward(dist.TransformedDistribution):
         """Whether samples have a path derivative in every argument."""
         return all(self.transforms[-1].paths.values()) and self.base_dist.has_rsample
 
-    def rsample(self, key, sample_shape=()):
+    def rsample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Sample with path derivatives.
 
         Raises:
@@ -139,7 +151,7 @@ class AbstractPushforward(dist.TransformedDistribution):
             raise NotImplementedError(f"{type(self).__name__} has no path derivative in all arguments: {self.no_path}")
         return self.sample(key, sample_shape)
 
-    def log_prob(self, value, intermediates=None):
+    def log_prob(self, value: ArrayLike, intermediates: Any = None) -> Array:
         """Raise: the law has no density."""
         return _without_density(self, value, jnp.shape(value)[: jnp.ndim(value) - self.event_dim])
 
@@ -155,7 +167,7 @@ def uniform(high: float | Sequence[float], shape: tuple[int, ...], dtype: Any) -
     return dist.Uniform(jnp.zeros_like(ends), ends).expand(shape).to_event(len(shape))
 
 
-def _without_density(law, value, shape, deed="has no density"):
+def _without_density(law: Any, value: ArrayLike, shape: tuple[int, ...], deed: str = "has no density") -> Array:
     """Raise, to those who ask a pushforward for its log density at `value`.
 
     NumPyro's `get_dependencies`, `get_model_relations` and `render_model` run log densities without computing them,

@@ -10,14 +10,17 @@ Should one voxel fail the test, all seeds are examined.
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from numpyro_homog.grids import Grid
 
+_State: TypeAlias = tuple[Array, ...]  # what is kept of the seeds that were examined
 _WIDTH = 5  # bins of a window along each axis
 _BLOCK = 16  # seeds examined in one turn of a loop; XLA makes slower code of shorter blocks
 _EXPECTED = 16.0  # uniform seeds within the reach of a point, on average: one voxel in exp(16) fails the test
@@ -26,7 +29,7 @@ _EXPECTED = 16.0  # uniform seeds within the reach of a point, on average: one v
 def nearest_seed(seeds: Float[Array, "batch seeds d"], grid: Grid) -> Int[Array, "batch *grid"]:
     """Index of the seed (modulo the period) nearest to each voxel's centre; of seeds equally near, one."""
 
-    def examine(state, square, index):
+    def examine(state: _State, square: Array, index: Array) -> _State:
         nearer = square < state[0]
         return jnp.where(nearer, square, state[0]), jnp.where(nearer, index, state[1])
 
@@ -44,7 +47,7 @@ def nearest_seeds(seeds: Float[Array, "batch seeds d"], grid: Grid, num: int) ->
     infinite = np.array(np.inf, np.float32).view(np.int32)
 
     # Floats >= 0, read as integers, keep their order. The index takes the place of the last bits.
-    def examine(state, square, index):
+    def examine(state: _State, square: Array, index: Array) -> _State:
         packed = (jax.lax.bitcast_convert_type(square.astype(jnp.float32), jnp.int32) & ~low) | index
         kept = []
         for best in state:
@@ -52,7 +55,7 @@ def nearest_seeds(seeds: Float[Array, "batch seeds d"], grid: Grid, num: int) ->
             packed = jnp.maximum(best, packed)
         return tuple(kept)
 
-    def distance(state):
+    def distance(state: _State) -> Array:
         square = jax.lax.bitcast_convert_type(state[0] | low, jnp.float32)
         return jnp.where(state[-1] >= infinite, jnp.inf, jnp.sqrt(square))  # infinite: less than `num` were found
 
@@ -61,7 +64,7 @@ def nearest_seeds(seeds: Float[Array, "batch seeds d"], grid: Grid, num: int) ->
     return jnp.stack(_search(seeds, grid, nothing, examine, distance, diagonal)) & low
 
 
-def _plan(grid, num_seeds, margin):
+def _plan(grid: Grid, num_seeds: int, margin: float) -> tuple[tuple[int, ...], tuple[int, ...], float]:
     """The narrowest tiles whose windows reach far enough for uniform seeds; the last one of an axis may be narrower.
 
     For each axis their edge, in voxels, and number; and the reach, in voxel edges, infinite if a window is the cell.
@@ -83,7 +86,14 @@ def _plan(grid, num_seeds, margin):
     return (grid.shape, (1,) * d, reach) if math.isinf(reach) else (edges, counts, reach)
 
 
-def _search(seeds, grid, nothing, examine, distance, margin):
+def _search(
+    seeds: Float[Array, "batch seeds d"],
+    grid: Grid,
+    nothing: Sequence[tuple],
+    examine: Callable[[_State, Array, Array], _State],
+    distance: Callable[[_State], Array],
+    margin: float,
+) -> tuple[Shaped[Array, "batch *grid"], ...]:
     """What is kept of all seeds of interest to each voxel, parts of shape (batch, *grid); lengths in voxel edges.
 
     `nothing` is the value and dtype of each part before the first seed; `examine` changes the parts, given the squared
@@ -101,7 +111,7 @@ def _search(seeds, grid, nothing, examine, distance, margin):
     centers = [jnp.tile(jnp.asarray(x, dtype), (1, batch)) for x in np.moveaxis((voxels + 0.5) * scale, -1, 0)]
     start = tuple(jnp.full(centers[0].shape, value, kind) for value, kind in nothing)
 
-    def examine_block(state, seen, wrap):
+    def examine_block(state: _State, seen: tuple, wrap: Sequence[bool]) -> _State:
         coordinates, index = seen
         for i in range(index.shape[0]):
             square = jnp.zeros_like(centers[0])
@@ -111,10 +121,10 @@ def _search(seeds, grid, nothing, examine, distance, margin):
             state = examine(state, square, index[i])
         return state
 
-    def examine_all():
+    def examine_all() -> _State:
         size = min(_BLOCK, num_seeds)
 
-        def block(i, state):
+        def block(i: Array, state: _State) -> _State:
             index = i * size + jnp.arange(size, dtype=jnp.int32)
             part = jnp.where((index < num_seeds)[:, None], jnp.take(positions, index, axis=1, mode="clip"), jnp.inf)
             part = jnp.repeat(part, len(tiles), axis=0).T
@@ -144,12 +154,14 @@ def _search(seeds, grid, nothing, examine, distance, margin):
     return tuple(part.reshape(*edge, batch, *bins).transpose(order).reshape(padded)[cut] for part in state)
 
 
-def _points(shape):
-    """Multi-indices of an array of this shape, shape (size, d)."""
+def _points(shape: Sequence[int]) -> Int[np.ndarray, "size d"]:
+    """Multi-indices of an array of this shape."""
     return np.array(list(np.ndindex(*shape)), int).reshape(math.prod(shape), len(shape))
 
 
-def _windows(positions, lengths, edge, bins):
+def _windows(
+    positions: Float[Array, "batch seeds d"], lengths: Float[Array, " d"], edge: np.ndarray, bins: tuple[int, ...]
+) -> tuple[Int[Array, ""], Callable[[Array], tuple[list[Array], Array]]]:
     """The seeds in the window of each tile of each member, as if in one list each.
 
     Seeds are sorted by bin, the last axis fastest. So the seeds in one row of a window lie side by side, but for the
@@ -174,7 +186,7 @@ def _windows(positions, lengths, edge, bins):
     stop = column + min(shape[-1], _WIDTH)
     wraps = stop > shape[-1]
 
-    def at(index):
+    def at(index: np.ndarray) -> Int[Array, "rows tiles"]:
         return jnp.moveaxis(first[:, index], 1, 0).reshape(len(rows), -1).astype(jnp.int32)
 
     begin, end = at(row + column), at(row + shape[-1])
@@ -189,7 +201,7 @@ def _windows(positions, lengths, edge, bins):
     member = np.repeat(np.arange(batch, dtype=np.int32) * num_seeds, len(tiles))
     middles = jnp.asarray(np.tile((tiles + 0.5) * edge, (batch, 1)).T, positions.dtype)
 
-    def block(i):
+    def block(i: Array) -> tuple[list[Array], Array]:
         slot = i * _BLOCK + jnp.arange(_BLOCK, dtype=jnp.int32)[:, None]
         place = jnp.zeros((_BLOCK, in_list.shape[0]), jnp.int32)
         for row_begin, row_end, row_turn, row_before in zip(begin, end, turn, before, strict=True):

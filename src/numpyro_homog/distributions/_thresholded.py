@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from numpyro_homog.grids import Grid
@@ -17,7 +18,7 @@ from ._gaussian_field import GaussianField
 from ._pushforward import AbstractPushforward, parameter
 
 
-def _cut(scores, fractions, temperature, *, num_axes):
+def _cut(scores: Array, fractions: Array, temperature: Array | None, *, num_axes: int) -> Float[Array, "*points J"]:
     """Normal scores (*batch, *points) -> phases (*batch, *points, J), in the dtype of the fractions."""
     axes = tuple(range(-1 - num_axes, -1))
     width = None if temperature is None else jnp.expand_dims(temperature[..., None], axes)
@@ -25,7 +26,7 @@ def _cut(scores, fractions, temperature, *, num_axes):
 
 
 @jax.jit
-def _phases(scores, fractions, temperature):
+def _phases(scores: Array, fractions: Array, temperature: Array | None) -> Float[Array, "*points J"]:
     """Scores (..., 1) and parameters that broadcast against them -> phases (..., J)."""
     # Normal quantiles of the cumulative fractions, from the smaller tail; that of an absent phase is never reached.
     below = jnp.cumsum(fractions, axis=-1)[..., :-1]
@@ -110,13 +111,14 @@ class ThresholdedGaussianField(AbstractPushforward):
             fractions,
             "not negative with sum one along the last axis; divide them by their sum",
         )
-        softness = () if temperature is None else temperature.shape
         super().__init__(
             field.normalized(),
             _cut,
             {"fractions": fractions, "temperature": temperature},
             options={"num_axes": len(field.event_shape)},
-            batch_shape=jnp.broadcast_shapes(fractions.shape[:-1], softness),
+            batch_shape=jnp.broadcast_shapes(
+                fractions.shape[:-1], jnp.shape(0.0 if temperature is None else temperature)
+            ),
             event_shape=(*field.event_shape, fractions.shape[-1]),
             paths=dict.fromkeys((*field.reparametrized_params, "fractions", "temperature"), temperature is not None),
             validate_args=validate_args,

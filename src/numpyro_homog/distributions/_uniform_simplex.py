@@ -1,18 +1,20 @@
 """Volume fractions with independent uniform components and a remainder."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
-from numpyro.distributions.util import array_equiv, validate_sample
+from numpyro.distributions.util import validate_sample
 
 from .._tracing import is_traced
+from .._typing import Key
 from ._checks import float_arrays, require
 
 
@@ -22,31 +24,26 @@ class BoxOnSimplex(constraints.Constraint):
     event_dim = 1
     is_discrete = False
 
-    def __init__(self, low: Array, high: Array):
-        self.low = low
-        self.high = high
+    def __init__(self, low: Float[Array, "*batch"], high: Float[Array, "*batch parts"]):
+        self.low, self.high = low, high
 
-    def __call__(self, x):
-        """Whether the points, shape (..., J), belong to it; sums may be off by rounding."""
-        x = jnp.asarray(x)
-        slack = 16 * jnp.finfo(x.dtype).eps if jnp.issubdtype(x.dtype, jnp.floating) else 0
-        parts = x[..., :-1]
+    def __call__(self, x: ArrayLike) -> Bool[Array, "*batch"]:
+        """Whether the points, shape (*batch, J), belong to it; sums may be off by rounding."""
+        (x,) = float_arrays(x)
+        slack, parts = 16 * jnp.finfo(x.dtype).eps, x[..., :-1]
         inside = jnp.all((parts >= self.low[..., None] - slack) & (parts <= self.high + slack), axis=-1)
         return inside & (x[..., -1] >= -slack) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
 
-    def feasible_like(self, prototype):
+    def feasible_like(self, prototype: Float[Array, "*batch phases"]) -> Float[Array, "*batch phases"]:
         """The middle of the intervals."""
         middle = (self.low[..., None] + self.high) / 2
         return jnp.broadcast_to(_WithRemainder(self)(middle), jnp.shape(prototype))
 
-    def eq(self, other, static=False):
+    def eq(self, other: object, static: bool = False) -> ArrayLike:
         """Equality of type and bounds."""
-        if not isinstance(other, BoxOnSimplex):
-            return False
-        low = array_equiv(self.low, other.low, static=static)
-        return low & array_equiv(self.high, other.high, static=static)
+        return eqx.tree_equal(self, other)
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple:
         """Both bounds are data."""
         return (self.low, self.high), (("low", "high"), {})
 
@@ -54,38 +51,38 @@ class BoxOnSimplex(constraints.Constraint):
 class _WithRemainder(Transform):
     """x -> (x, 1 - sum x); the volume is that of x."""
 
-    def __init__(self, codomain):
-        self.box = codomain
+    def __init__(self, box: BoxOnSimplex):
+        self.box = box
 
     @property
-    def domain(self):
+    def domain(self) -> constraints.Constraint:
         return constraints.independent(constraints.interval(self.box.low[..., None], self.box.high), 1)
 
     @property
-    def codomain(self):
+    def codomain(self) -> BoxOnSimplex:
         return self.box
 
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "*batch parts"]) -> Float[Array, "*batch phases"]:
         return jnp.concatenate([x, 1 - jnp.sum(x, axis=-1, keepdims=True)], axis=-1)
 
-    def _inverse(self, y):
+    def _inverse(self, y: Float[Array, "*batch phases"]) -> Float[Array, "*batch parts"]:
         return y[..., :-1]
 
-    def log_abs_det_jacobian(self, x, y, intermediates=None):
+    def log_abs_det_jacobian(self, x: Array, y: Array, intermediates: Any = None) -> Float[Array, "*batch"]:
         return jnp.zeros(jnp.shape(x)[:-1], jnp.result_type(x))
 
-    def forward_shape(self, shape):
+    def forward_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-1], shape[-1] + 1)
 
-    def inverse_shape(self, shape):
+    def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-1], shape[-1] - 1)
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple:
         return (self.box,), (("box",), {})
 
 
 @biject_to.register(BoxOnSimplex)
-def _biject_to_box_on_simplex(constraint):
+def _biject_to_box_on_simplex(constraint: BoxOnSimplex) -> Transform:
     remainder = _WithRemainder(constraint)
     return dist.transforms.ComposeTransform([biject_to(remainder.domain), remainder])
 
@@ -147,24 +144,23 @@ class UniformSimplex(dist.Distribution):
 
     def validate_args(self, strict: bool = True) -> None:
         """Check 0 <= a < b_j and sum b <= 1; traced values pass, or raise if `strict`."""
-        low, high = self.low, self.high
-        if is_traced((low, high)):
+        if is_traced((self.low, self.high)):
             if strict:
                 raise RuntimeError("Cannot validate arguments inside jitted code.")
             return
+        low, high = np.asarray(self.low), np.asarray(self.high)
         slack = 16 * jnp.finfo(high.dtype).eps
         require(lambda a: a >= 0, "low", low, "non-negative")
-        floor = np.asarray(low)[..., None]
-        require(lambda b: b > floor, "high", high, f"greater than low, {floor[..., 0].tolist()}")
+        require(lambda b: b > low[..., None], "high", high, f"greater than low, {low.tolist()}")
         expected = "at most one: what is left is the last phase"
-        require(lambda s: s <= 1 + slack, "the sum of high", np.asarray(high).sum(-1), expected)
+        require(lambda s: s <= 1 + slack, "the sum of high", high.sum(-1), expected)
 
     @constraints.dependent_property(is_discrete=False, event_dim=1)
     def support(self) -> constraints.Constraint:
         """The box on the simplex."""
         return BoxOnSimplex(self.low, self.high)
 
-    def sample(self, key, sample_shape=()):
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample_and_batch phases"]:
         """Draw, shape (*sample, *batch, J), with path derivatives."""
         shape = (*sample_shape, *self.batch_shape, self.high.shape[-1])
         low = self.low[..., None]
@@ -173,7 +169,7 @@ class UniformSimplex(dist.Distribution):
         return jnp.concatenate([parts, jnp.maximum(rest, 0)], axis=-1)  # not below zero by rounding
 
     @validate_sample
-    def log_prob(self, value):
+    def log_prob(self, value: ArrayLike) -> Float[Array, "*batch"]:
         """Log density with respect to the first J - 1 components; minus infinity outside of the support."""
         return jnp.where(self.support(value), -self.entropy(), -jnp.inf)
 

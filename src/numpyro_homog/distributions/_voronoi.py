@@ -5,7 +5,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from numpyro_homog.grids import Grid
 
@@ -30,14 +30,14 @@ def voronoi_phases(
     batch = jnp.broadcast_shapes(seeds.shape[:-2], membership.shape[:-2])
     num, size = math.prod(batch), max(1, _VOXELS_AT_A_TIME // grid.num_voxels)
     parts = [jnp.broadcast_to(p, (*batch, *p.shape[-2:])).reshape(num, *p.shape[-2:]) for p in (seeds, membership)]
-    if num <= size:
-        phases = _rasterise(parts, grid, sharp)
-    else:
+    if num > size:
         groups = -(-num // size)
         padded = [jnp.pad(p, ((0, groups * size - num), (0, 0), (0, 0)), mode="edge") for p in parts]
         grouped = [p.reshape(groups, size, *p.shape[1:]) for p in padded]
-        phases = jax.lax.map(lambda group: _rasterise(group, grid, sharp), grouped)
+        phases = jax.lax.map(lambda group: _rasterise(*group, grid, sharp), grouped)
         phases = phases.reshape(groups * size, *phases.shape[2:])[:num]
+    else:
+        phases = _rasterise(*parts, grid, sharp)
     return phases.reshape(*batch, *phases.shape[1:])
 
 
@@ -51,8 +51,9 @@ def num_cells(grid: Grid, num_seeds: int) -> int:
     return min(num_seeds, next((num for width, num in widest if edge <= width), 8))
 
 
-def _rasterise(parts, grid, sharp):
-    seeds, membership = parts
+def _rasterise(
+    seeds: Float[Array, "batch seeds d"], membership: Float[Array, "batch seeds phases"], grid: Grid, sharp: bool
+) -> Float[Array, "batch *grid phases"]:
     batch, num_seeds, _ = seeds.shape
     held, num = jax.lax.stop_gradient(seeds), num_cells(grid, num_seeds)
     if sharp:
@@ -70,7 +71,9 @@ def _rasterise(parts, grid, sharp):
     return jnp.stack(phases, axis=-1)
 
 
-def _taken(values, which, grid):
+def _taken(
+    values: Float[Array, "batch seeds q"], which: Int[Array, "*near_batch_and_grid"], grid: Grid
+) -> list[Float[Array, "*near_batch_and_grid"]]:
     """Each component of `values`, shape (batch, K, q), at the seeds `which`, shape (..., batch, *grid)."""
     batch, num, q = values.shape
     where = which + num * jnp.arange(batch, dtype=jnp.int32).reshape(batch, *[1] * grid.ndim)

@@ -1,6 +1,6 @@
 """Random polycrystal: many Voronoi cells on the torus, each of a random phase."""
 
-import operator
+import numbers
 from typing import ClassVar
 
 import jax
@@ -36,7 +36,9 @@ def relaxed_labels(uniforms: Array, fractions: Array, temperature: Array) -> Flo
     return jnp.where(shares < 0, 0, shares)  # by rounding
 
 
-def _phases_of(noise, fractions, seeds, temperature, *, grid, sharp):
+def _phases_of(
+    noise: Array, fractions: Array, seeds: Array | None, temperature: Array | None, *, grid: Grid, sharp: bool
+) -> Float[Array, "*batch_and_grid phases"]:
     """Volume fractions of the phases (*batch, *grid, J), of seeds and one uniform number for the phase of each.
 
     The noise is both, shape (*batch, K, d + 1); or, if the seeds are given, the numbers alone, (*batch, K).
@@ -128,11 +130,16 @@ class VoronoiPhases(AbstractPushforward):
             )
         if seeds is None:
             (fractions,) = float_arrays(fractions)
-            noise = uniform((*grid.lengths, 1.0), (_checked_number(num_seeds), grid.ndim + 1), fractions.dtype)
+            if isinstance(num_seeds, bool) or not isinstance(num_seeds, numbers.Integral) or num_seeds < 1:
+                raise ValueError(
+                    f"num_seeds must be a whole number >= 1; got {num_seeds!r}. Pass positions as `seeds=`."
+                )
+            noise = uniform((*grid.lengths, 1.0), (int(num_seeds), grid.ndim + 1), fractions.dtype)
             batch_shape, paths = fractions.shape[:-1], {}
         else:
             fractions, seeds = float_arrays(fractions, seeds)
-            noise = uniform(1.0, (_checked_seeds(seeds, fractions, grid),), fractions.dtype)
+            _check_seeds(seeds, fractions, grid)
+            noise = uniform(1.0, (seeds.shape[-2],), fractions.dtype)
             batch_shape = broadcast_batches(fractions=fractions.shape[:-2], seeds=seeds.shape[:-2])
             paths = {"seeds": not sharp}
         require_phases("fractions", fractions, "one for each phase", 1)
@@ -151,18 +158,7 @@ class VoronoiPhases(AbstractPushforward):
         )
 
 
-def _checked_number(num_seeds):
-    try:
-        number = 0 if isinstance(num_seeds, bool) else operator.index(num_seeds)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"num_seeds must be a whole number >= 1; got {num_seeds!r}. Pass positions as `seeds=`.")
-    return number
-
-
-def _checked_seeds(seeds, fractions, grid):
-    """The number of seeds."""
+def _check_seeds(seeds: Array, fractions: Array, grid: Grid) -> None:
     if seeds.ndim < 2 or seeds.shape[-1] != grid.ndim or seeds.shape[-2] < 1:
         raise ValueError(
             f"seeds has shape {seeds.shape}; positions of K >= 1 seeds, (*batch, K, {grid.ndim}), are expected on a "
@@ -175,4 +171,3 @@ def _checked_seeds(seeds, fractions, grid):
             f"fractions has shape {fractions.shape}; with {num} seeds, (*batch, {num}, J) is expected, one row for "
             "each seed. If all have the same, pass `fractions[..., None, :]`."
         )
-    return num

@@ -1,6 +1,7 @@
 """VTK image data (.vti), through the readers and writers of VTK."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def write_vti(path: Path, fields: dict[str, np.ndarray], grid: Grid) -> None:
     """Cell data, compressed, with the exact lengths as field data."""
     io, model, convert = _vtk()
 
-    def add(data, name, values):
+    def add(data: Any, name: str, values: np.ndarray) -> None:
         array = convert.numpy_to_vtk(values, deep=True)
         array.SetName(name)
         data.AddArray(array)
@@ -69,7 +70,7 @@ def write_vti(path: Path, fields: dict[str, np.ndarray], grid: Grid) -> None:
         raise OSError(f"{path} cannot be written: {' '.join(errors) or 'see the messages of VTK'}.")
 
 
-def _vtk():
+def _vtk() -> tuple[Any, Any, Any]:
     """The modules of VTK that read and write files; they need no screen and no libGL."""
     try:
         import vtkmodules.vtkCommonDataModel as model
@@ -83,7 +84,7 @@ def _vtk():
     return io, model, convert
 
 
-def _note_errors(algorithm):
+def _note_errors(algorithm: Any) -> list[str]:
     """A list of the messages of a reader or writer, which go there instead of to the standard error stream."""
     from vtkmodules.util.misc import calldata_type
     from vtkmodules.util.vtkConstants import VTK_STRING
@@ -91,7 +92,7 @@ def _note_errors(algorithm):
     messages: list[str] = []
 
     @calldata_type(VTK_STRING)
-    def note(sender, event, message):
+    def note(sender: Any, event: str, message: str) -> None:
         messages.append(" ".join(str(message).split("\n")[1:]).strip() or str(message).strip())
 
     algorithm.AddObserver("ErrorEvent", note)

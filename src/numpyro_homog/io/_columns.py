@@ -24,9 +24,7 @@ def find_columns(table: Table, symbol: str | None) -> tuple[str, tuple[int, ...]
     if symbol is not None and symbol not in INDICES:
         raise ValueError(f"symbol must be one of {', '.join(map(repr, INDICES))}; got {symbol!r}.")
     names, where = [name.upper() for name in table.header], f"{table.name}, {table.place}"
-    came = {
-        letter: [name for name in names if re.fullmatch(f"{letter}[1-9][1-9]", name)] for letter in symbol or INDICES
-    }
+    came = {one: [name for name in names if re.fullmatch(f"{one}[1-9][1-9]", name)] for one in symbol or INDICES}
     duplicates = sorted({name for own in came.values() for name in own if own.count(name) > 1})
     if duplicates:
         raise ValueError(f"{where}: the header names {', '.join(duplicates)} more than once; keep one each.")
@@ -52,7 +50,7 @@ def component_names(symbol: str, indices: tuple[int, ...], *, full: bool = False
     return [f"{symbol}{i}{j}" for i in indices for j in indices if full or i <= j]
 
 
-def _what_is_missing(header, came):
+def _what_is_missing(header: list[str], came: dict[str, list[str]]) -> str:
     letter, own = max(came.items(), key=lambda item: len(item[1]))
     used = {int(digit) for name in own for digit in name[1:]} & {i for one in INDICES[letter] for i in one}
     # A column such as K33 beside K11, K12, K22 is not ignored: the tensor would silently be another one.

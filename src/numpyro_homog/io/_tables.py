@@ -35,7 +35,7 @@ def read_table(source: Any) -> Table:
     return Table("The frame", "columns", header, ((f"row {row[0]!r}", list(map(_text, row[1:])), "") for row in rows))
 
 
-def _read_file(path):
+def _read_file(path: Path) -> Table:
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     if "\0" in text:
         raise ValueError(f"{path} is not a text file in UTF-8; export the table as CSV (UTF-8) and load that.")
@@ -80,5 +80,5 @@ def is_number(field: str) -> bool:
     return "_" not in field  # `float` reads 1_000 as a thousand
 
 
-def _text(value):
+def _text(value: object) -> str:
     return repr(float(value)) if isinstance(value, numbers.Real) else str(value).strip()

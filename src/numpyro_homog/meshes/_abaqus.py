@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
-from ._contents import Contents
+from ._phases import Contents
 
 # Number of nodes of an element type, and the name that meshio has for it; stresses, heat and acoustics alike.
 _PLANE = re.compile(r"(?:CPE|CPS|CPEG|DC2D|AC2D|M3D|SFM3D|S|STRI|R3D)([3468])[A-Z0-9]*")
@@ -103,7 +104,7 @@ def _keyword(header: str) -> tuple[str, dict[str, str]]:
     return keyword.upper().replace(" ", ""), named
 
 
-def _elements(element_type, lines):
+def _elements(element_type: str, lines: list[str]) -> tuple[str, Int[np.ndarray, "num nodes"]] | None:
     """The name of meshio and a table of numbers: of the element, of its nodes. None for what is left out."""
     for pattern, names in ((_PLANE, _PLANE_TYPES), (_SOLID, _SOLID_TYPES)):
         if match := pattern.fullmatch(element_type):
@@ -117,7 +118,7 @@ def _elements(element_type, lines):
     )
 
 
-def _members(lines, generate, known, spelled):
+def _members(lines: list[str], generate: bool, known: dict[str, list[int]], spelled: dict[str, str]) -> list[int]:
     """Numbers of the elements of a set, given as numbers, as ranges, or as names of other sets."""
     members: list[int] = []
     for line in lines:

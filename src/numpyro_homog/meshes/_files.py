@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ._abaqus import read_abaqus
-from ._contents import Contents
 from ._mesh import ELEMENTS, Mesh
-from ._phases import phases_of
+from ._phases import Contents, phases_of
 
 _TYPES = {file_name: name for name, (_, _, file_name) in ELEMENTS.items()}
 # Formats that keep the elements of each material in a block of its own.
@@ -134,6 +133,6 @@ def _from_meshio(mesh: Any, file_format: str) -> Contents:
     return Contents(np.asarray(mesh.points), blocks, arrays, [sets], {"gmsh:physical": groups, "cell_tags": families})
 
 
-def _dimension(file_type):
+def _dimension(file_type: str) -> int:
     kinds = ("vertex", "line", ("triangle", "quad", "polygon"))
     return next((dimension for dimension, kind in enumerate(kinds) if file_type.startswith(kind)), 3)

@@ -1,9 +1,12 @@
 """`Mesh`: finite elements that fill a box."""
 
-import hashlib
+from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
+
+from .._store import digest
 
 # Space dimension and nodes of an element, and the name that meshio has for it.
 ELEMENTS = {
@@ -53,7 +56,7 @@ class Mesh:
         ((2,), (1.0, 1.0))
     """
 
-    def __init__(self, points, elements, element_type: str, *, labels=None, tags=None):
+    def __init__(self, points: Any, elements: Any, element_type: str, *, labels: Any = None, tags: Any = None):
         if element_type not in ELEMENTS:
             raise ValueError(f"Mesh knows the element types {', '.join(ELEMENTS)}; got {element_type!r}.")
         ndim, num_nodes, _ = ELEMENTS[element_type]
@@ -94,16 +97,13 @@ class Mesh:
             )
         if tags is not None and (len(set(tags)) < len(tags) or len(tags) < num_phases):
             raise ValueError(f"tags must be different, at least {num_phases} for as many phases in labels; got {tags}.")
+        for array in (coordinates, table, phases):
+            array.setflags(write=False)
         self.points, self.elements, self.labels, self.element_type = coordinates, table, phases, element_type
         self.tags = tuple(range(num_phases) if tags is None else tags)
-        for array in (self.points, self.elements, self.labels):
-            array.setflags(write=False)
         self.lower = tuple(coordinates.min(axis=0).tolist())
         self.lengths = tuple(np.ptp(coordinates, axis=0).tolist())
-        digest = hashlib.sha256(repr((element_type, self.tags)).encode())
-        for array in (self.points, self.elements, self.labels):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        self._digest = digest.digest()
+        self._digest = digest(element_type, self.tags, coordinates, table, phases)
 
     @property
     def ndim(self) -> int:
@@ -138,7 +138,7 @@ class Mesh:
         )
 
 
-def _integers(array, what):
+def _integers(array: Any, what: str) -> Int[np.ndarray, "*shape"]:
     values = np.array(array)
     if values.size and not np.array_equal(values, np.round(values)):
         raise ValueError(f"{what} must be integers; got {values.dtype}.")

@@ -1,12 +1,12 @@
-"""Which array or which sets of a file tell the phase of each element."""
+"""What a file of a mesh holds, and which array or which sets of it tell the phase of each element."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-
-from ._contents import Contents
+from jaxtyping import Bool, Int, Shaped
 
 # Names of arrays that number the phases, in lower case, without the format and without signs between the words.
 _PHASES = re.compile(
@@ -17,10 +17,31 @@ _PHASES = re.compile(
 # Arrays that number the pieces of a geometry, asked where nothing else tells.
 _PIECES = ("gmsh:geometrical", "CellEntityIds", "medit:ref", "nastran:ref", "tetgen:ref", "ugrid:ref", "netgen:index")
 
+_Labelled: TypeAlias = tuple[Int[np.ndarray, " n"] | None, list[int | str] | None]  # labels and tags
+
+
+class Contents(NamedTuple):
+    """Elements of all dimensions as a file holds them, and what may tell their phases: what every reader returns.
+
+    Attributes:
+        points: coordinates, shape (num_points, 2 or 3).
+        blocks: name that meshio has for the type, and nodes, shape (num, nodes), of blocks of elements.
+        arrays: numbers of the elements, in the order of the blocks, shape (num_elements,), by name.
+        sets: groups of sets of elements by name, the group that tells the phases best first; each set holds the
+            positions of its elements in the order of the blocks.
+        names: what the numbers of an array stand for, by the name of the array.
+    """
+
+    points: np.ndarray
+    blocks: list[tuple[str, np.ndarray]]
+    arrays: dict[str, np.ndarray]
+    sets: list[dict[str, np.ndarray]]
+    names: dict[str, dict[int, str]]
+
 
 def phases_of(
-    path: Path, contents: Contents, rows: np.ndarray, wanted: str | Sequence[str] | None
-) -> tuple[np.ndarray | None, list[int | str] | None]:
+    path: Path, contents: Contents, rows: Int[np.ndarray, " n"], wanted: str | Sequence[str] | None
+) -> _Labelled:
     """Labels of the elements `rows`, from 0, and what the file calls each of the phases; None for a single phase."""
     arrays = {name: values[rows] for name, values in contents.arrays.items()}
     groups = [{name: np.isin(rows, members) for name, members in group.items()} for group in contents.sets]
@@ -44,9 +65,9 @@ def phases_of(
                 f"{path} has the arrays {_listed(named)}, which disagree or hold no whole numbers. {listed}"
             )
         return _numbered(whole[finest], contents.names.get(finest, {}))
-    found = [(list(sets), labels) for sets, labels in map(_partition, groups) if labels is not None]
-    if found and all(_refines(labels, found[0][1]) for _, labels in found):
-        return found[0][1], found[0][0]
+    found = [(labels, names) for names, labels in map(_partition, groups) if labels is not None]
+    if found and all(_refines(labels, found[0][0]) for labels, _ in found):
+        return found[0]
     proper = any(0 < np.sum(one) < len(rows) for group in groups for one in group.values())
     pieces = [name for name in _PIECES if kinds.get(name, 0) > 1]
     if pieces and not proper:
@@ -56,12 +77,12 @@ def phases_of(
     return None, None
 
 
-def _numbered(values, names):
+def _numbered(values: Shaped[np.ndarray, " n"], names: dict[int, str]) -> _Labelled:
     tags, labels = np.unique(values, return_inverse=True)
     return labels.reshape(-1), [names.get(int(tag), int(tag)) for tag in tags]
 
 
-def _chosen(path, sets, wanted, listed):
+def _chosen(path: Path, sets: dict[str, Bool[np.ndarray, " n"]], wanted: Sequence[str], listed: str) -> _Labelled:
     missing = [name for name in wanted if name not in sets]
     if missing:
         raise ValueError(f"{path} has no set {missing[0]!r}. {listed}")
@@ -77,20 +98,20 @@ def _chosen(path, sets, wanted, listed):
     return members.argmax(axis=0), list(wanted)
 
 
-def _partition(group):
+def _partition(group: dict[str, Bool[np.ndarray, " n"]]) -> tuple[list[str], Int[np.ndarray, " n"] | None]:
     """The sets of a group that are parts of the mesh, and the labels they make; None if they overlap or leave gaps."""
     parts: dict[str, np.ndarray] = {}
     for name, members in group.items():
         if members.any() and not members.all() and not any(np.array_equal(members, one) for one in parts.values()):
             parts[name] = members
     table = np.array(list(parts.values()))
-    return parts, table.argmax(axis=0) if len(parts) and np.all(table.sum(axis=0) == 1) else None
+    return list(parts), table.argmax(axis=0) if len(parts) and np.all(table.sum(axis=0) == 1) else None
 
 
-def _refines(fine, coarse):
+def _refines(fine: Shaped[np.ndarray, " n"], coarse: Shaped[np.ndarray, " n"]) -> bool:
     """Whether elements that share a label in `fine` share one in `coarse`."""
     return len(np.unique(np.stack([fine, coarse]), axis=1).T) == len(np.unique(fine))
 
 
-def _listed(names):
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names)) or "(none)"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ..tensors import component_names, unique_components
 from ._style import FITTED, MEASURED, Figure, in_unit, new_figure, shown_once
@@ -76,7 +77,7 @@ def plot_cloud(
     return shown_once(figure.get_figure(root=True))
 
 
-def _components(name, tensors):
+def _components(name: str, tensors: Any) -> Float[np.ndarray, "specimens components"]:
     tensors = np.asarray(tensors, float)
     if tensors.ndim != 3 or tensors.shape[1] != tensors.shape[2] or len(tensors) < 2:
         raise ValueError(f"{name} must have shape (specimens, d, d), at least 2 specimens; got {tensors.shape}.")
@@ -86,7 +87,7 @@ def _components(name, tensors):
     return components
 
 
-def _padded(values):
+def _padded(values: np.ndarray) -> tuple[float, float]:
     low, high = values.min(), values.max()
     margin = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
     return low - margin, high + margin

@@ -1,9 +1,11 @@
 """Colours, figures, axes and legends that the plots share."""
 
 import functools
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from jaxtyping import Float
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -14,21 +16,22 @@ MEASURED, FITTED, MUTED = "#004488", "#DD7733", "#B8B8B8"
 Figure: TypeAlias = "matplotlib.figure.Figure"
 
 
-def new_figure(num_rows, num_columns, size, *, layout="constrained", sharey=False, width_ratios=None, fig=None):
+def new_figure(
+    num_rows: int, num_columns: int, size: Any, *, layout: str = "constrained", fig: Any = None, **options: Any
+) -> tuple[Any, np.ndarray]:
     """A figure and its axes, an array of two dimensions."""
     import matplotlib.pyplot as plt
 
-    if fig is None:
-        fig = plt.figure(figsize=size, layout=layout)
-    return fig, fig.subplots(num_rows, num_columns, squeeze=False, sharey=sharey, width_ratios=width_ratios)
+    fig = plt.figure(figsize=size, layout=layout) if fig is None else fig
+    return fig, fig.subplots(num_rows, num_columns, squeeze=False, **options)
 
 
-def axes_of(ax, size):
+def axes_of(ax: Any, size: Any) -> Any:
     """The axes of the caller, or those of a new figure."""
     return new_figure(1, 1, size)[1][0, 0] if ax is None else ax
 
 
-def shown_once(figure):
+def shown_once(figure: Any) -> Any:
     """The figure, which a notebook shows once: where it is the value of a cell, and else at the end of the cell.
 
     Its inline backend shows all figures of pyplot at the end of a cell, also one that it has just shown as the value.
@@ -40,7 +43,7 @@ def shown_once(figure):
     return figure
 
 
-def _display(figure):
+def _display(figure: Any) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import display
 
@@ -49,37 +52,36 @@ def _display(figure):
     display(figure)
 
 
-def in_unit(unit):
+def in_unit(unit: str) -> str:
     """The end of a label with a unit."""
     return f" [{unit}]" if unit else ""
 
 
-def draw_values(ax, values, lengths, **options):
+def draw_values(ax: Any, values: np.ndarray, lengths: Sequence[float | int], **options: Any) -> Any:
     """An array as a picture, its first axis to the right, the second up."""
     options |= {"origin": "lower", "extent": (0, lengths[0], 0, lengths[1]), "interpolation": "nearest"}
     return ax.imshow(np.swapaxes(values, 0, 1), **options)
 
 
-def set_ticks(ax, lengths):
+def set_ticks(ax: Any, lengths: Sequence[float | int]) -> None:
     """Ticks at the ends and in the middle of both axes."""
     for axis, length in zip((ax.xaxis, ax.yaxis), lengths, strict=True):
         axis.set_ticks([0, length / 2, length], [f"{tick:.4g}" for tick in (0, length / 2, length)])
 
 
-def add_colorbar(drawn, axes, label="", **options):
+def add_colorbar(drawn: Any, axes: Any, label: str = "", **options: Any) -> None:
     """A colour bar beside one of the axes or several."""
-    figure = drawn.get_figure(root=True)
-    figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=16, label=label, **options)
+    drawn.get_figure(root=True).colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=16, label=label, **options)
 
 
-def open_axes(ax, **grid):
+def open_axes(ax: Any, **grid: Any) -> None:
     """Axes of curves: a light grid behind them, open above and to the right."""
     ax.grid(color="0.92", lw=0.8, **grid)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def phase_colors(num_phases):
+def phase_colors(num_phases: int) -> Float[np.ndarray, "phases 3"]:
     """One colour for each phase, shape (num_phases, 3)."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
@@ -89,7 +91,7 @@ def phase_colors(num_phases):
     return colormaps["viridis"](np.linspace(0, 1, num_phases))[:, :3]
 
 
-def phase_legend(owner, palette, labels):
+def phase_legend(owner: Any, palette: Float[np.ndarray, "phases 3"], labels: Sequence[str] | None) -> None:
     """Legend of the phases, in the margin of a figure or beside axes."""
     from matplotlib.axes import Axes
     from matplotlib.patches import Patch
