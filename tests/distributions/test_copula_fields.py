@@ -37,7 +37,6 @@ def quantile_at_score(marginal, scores):
 CLOSED = ("normal", "lognormal", "uniform", "exponential", "gamma", "inverse_gamma", "expanded")
 
 
-@pytest.mark.x32
 @pytest.mark.parametrize("name", MARGINALS)
 def test_the_marginal_is_the_one_given(name):
     """Kolmogorov-Smirnov at 1e-3, at the corner and inside."""
@@ -84,13 +83,15 @@ def test_the_tails_of_other_marginals_stay_finite():
 )
 def test_marginal_parameters_have_the_derivatives_of_differences(make):
     @jax.jit
+    @jax.value_and_grad
     def of(p):
         return jnp.sum(nh.GaussianCopulaField(make(p), FIELD).sample(KEY) * jnp.array([1.0, -2.0, 3.0]))
 
     p = jnp.array([0.7, 1.3])
+    _, gradient = of(p)
     for i, direction in enumerate(jnp.eye(2)):
-        difference = (of(p + 1e-5 * direction) - of(p - 1e-5 * direction)) / 2e-5
-        np.testing.assert_allclose(jax.grad(of)(p)[i], difference, rtol=1e-6, atol=1e-9)
+        difference = (of(p + 1e-5 * direction)[0] - of(p - 1e-5 * direction)[0]) / 2e-5
+        np.testing.assert_allclose(gradient[i], difference, rtol=1e-6, atol=1e-9)
 
 
 def test_marginals_and_fields_broadcast_their_batches():

@@ -42,7 +42,7 @@ def volume(values, slopes, j):
 
 @pytest.mark.x32
 @pytest.mark.parametrize("d", [1, 2, 3])
-@pytest.mark.parametrize("num", [1, 2, 3, 5])
+@pytest.mark.parametrize("num", [1, 2, 5])
 def test_volumes_are_those_of_the_polyhedra(d, num, eps):
     values, slopes = planes(num, d, 12, key=num)
     if d > 1:

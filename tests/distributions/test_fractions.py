@@ -55,7 +55,7 @@ def clipped_area(polygon, halfplanes):
 
 @pytest.mark.x32
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("num", [1, 3, 5])
+@pytest.mark.parametrize("num", [1, 5])
 def test_fractions_are_nonnegative_and_sum_to_one(num, distance, eps):
     f = fractions(seeds(num, (20,)), 0.1 * jax.random.normal(jax.random.key(1), (20, num)), GRID, distance)
     assert f.shape == (20, 16, 16, num)
@@ -63,7 +63,7 @@ def test_fractions_are_nonnegative_and_sum_to_one(num, distance, eps):
     np.testing.assert_allclose(f.sum(-1), 1, atol=8 * eps)
 
 
-@pytest.mark.parametrize("num", [2, 3, 5])
+@pytest.mark.parametrize("num", [2, 5])
 def test_power_diagram_gives_the_exact_polygons(num):
     # Interfaces of a power diagram are straight, so the plane cut is exact wherever no fold crosses the voxel.
     n, h = 12, 1 / 12
@@ -111,7 +111,7 @@ def test_error_is_of_second_order(distance):
 
 
 @pytest.mark.parametrize("distance", SECOND_SLOW)
-@pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 1000), pytest.param((6, 6, 6), 300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 500), pytest.param((6, 6, 6), 300, marks=pytest.mark.slow)])
 def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, distance):
     # The path carries a seed once around the torus: over voxel centres, folds, triple points. A closer look at the
     # steps with the largest jumps must resolve them.
@@ -143,12 +143,12 @@ def test_derivatives_agree_with_central_differences(grid, distance, x64):
     dz, dw = jax.random.normal(jax.random.key(1), z.shape), jnp.array([0.3, -1.0, 0.5, 0.2])
 
     @jax.jit
-    def f(t):
-        return fractions(z + t * dz, w + t * dw, grid, distance)
+    def at(t):
+        return jax.jvp(lambda t: fractions(z + t * dz, w + t * dw, grid, distance), (t,), (jnp.ones_like(t),))
 
     step = 1e-6
-    _, tangent = jax.jvp(f, (0.0,), (1.0,))
-    np.testing.assert_allclose(tangent, (f(step) - f(-step)) / (2 * step), atol=2e-5)
+    (above, _), (below, _), (_, tangent) = at(step), at(-step), at(0.0)
+    np.testing.assert_allclose(tangent, (above - below) / (2 * step), atol=2e-5)
     weights = jax.random.normal(jax.random.key(2), tangent.shape)
     reverse = jax.grad(lambda z, w: jnp.sum(weights * fractions(z, w, grid, distance)), (0, 1))(z, w)
     assert float(jnp.sum(weights * tangent)) == pytest.approx(

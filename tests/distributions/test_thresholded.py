@@ -17,7 +17,7 @@ FRACTIONS = jnp.array([0.2, 0.5, 0.3])
 
 
 @pytest.mark.x32
-@pytest.mark.parametrize("temperature", [None, 0.05, 0.5])
+@pytest.mark.parametrize("temperature", [None, 0.5])
 @pytest.mark.parametrize("covariance", [TORUS, BOX], ids=["torus", "box"])
 def test_the_mean_fractions_are_those_given_at_any_temperature(covariance, temperature):
     """At four standard errors of six means: fails by chance once in 2600 keys."""
@@ -39,7 +39,7 @@ def test_sharp_phases_are_one_hot_and_ordered():
     assert (np.abs(np.diff(labels, axis=0)) <= 2).all()
 
 
-@pytest.mark.parametrize("temperature", [0.05, 0.2, 1.0])
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
 def test_the_variance_of_a_smoothed_half_is_the_one_announced(temperature):
     """E[Phi(u/T)^2] - 1/4, by the orthant probability of two normals; at four standard errors."""
     law = nh.ThresholdedGaussianField(jnp.zeros(2), TORUS, jnp.array([0.5, 0.5]), temperature=temperature)

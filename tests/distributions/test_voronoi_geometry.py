@@ -50,8 +50,7 @@ def test_many_seeds_are_cut_as_by_all_planes(n, num):
     assert float(error.mean()) < 2e-4
 
 
-@pytest.mark.x32
-@pytest.mark.parametrize("kind", ["uniform", "clustered"])
+@pytest.mark.parametrize("kind", ["uniform", pytest.param("clustered", marks=pytest.mark.x32)])
 def test_fractions_agree_with_sharp_voxels_of_a_fine_grid(kind):
     seeds, membership = random_cells(60, kind=kind)
     smooth = voronoi_phases(seeds, membership, nh.Grid((32, 32)), sharp=False)
