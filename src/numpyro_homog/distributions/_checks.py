@@ -43,10 +43,10 @@ def require_phases(name: str, value: jax.Array, what: str, least: int, advice: s
         )
 
 
-def broadcast_batches(**batches: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast_batches(advice: str = "", /, **batches: tuple[int, ...]) -> tuple[int, ...]:
     """The shape to which the batch shapes of arguments broadcast, or `ValueError`."""
     try:
         return np.broadcast_shapes(*batches.values())
     except ValueError:
         shapes = ", ".join(f"{name} {shape}" for name, shape in batches.items())
-        raise ValueError(f"batch shapes do not broadcast to one batch shape: {shapes}.") from None
+        raise ValueError(f"batch shapes do not broadcast to one batch shape: {shapes}.{advice}") from None

@@ -35,7 +35,7 @@ def _log_quantile(a: Values, z: Values) -> Values:
     log_gamma = gammaln(a)
     tolerance = jnp.finfo(a.dtype).eps ** 0.5
 
-    def step(state):
+    def step(state: tuple) -> tuple:
         y, _, count = state
         x = jnp.exp(y)
         log_tail = _log_tail(a, x, y, log_gamma, lower)

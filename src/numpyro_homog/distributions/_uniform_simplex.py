@@ -15,7 +15,7 @@ from numpyro.distributions.util import validate_sample
 
 from .._tracing import is_traced
 from .._typing import Key
-from ._checks import float_arrays, require
+from ._checks import broadcast_batches, float_arrays, require
 
 
 class BoxOnSimplex(constraints.Constraint):
@@ -131,13 +131,7 @@ class UniformSimplex(dist.Distribution):
                 f"high has shape {high.shape}; one upper end for each phase but the last is expected on the last axis, "
                 "(*batch, J - 1) with J >= 2."
             )
-        try:
-            batch = np.broadcast_shapes(low.shape, high.shape[:-1])
-        except ValueError:
-            raise ValueError(
-                f"low has shape {low.shape}, which does not broadcast with the batch shape {high.shape[:-1]} of high, "
-                f"whose shape {high.shape} is (*batch, J - 1). The lower end is one for all phases."
-            ) from None
+        batch = broadcast_batches(" The lower end is one for all phases.", low=low.shape, high=high.shape[:-1])
         self.low = jnp.broadcast_to(low, batch)
         self.high = jnp.broadcast_to(high, (*batch, high.shape[-1]))
         super().__init__(batch, (high.shape[-1] + 1,), validate_args=validate_args)

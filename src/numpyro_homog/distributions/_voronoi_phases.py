@@ -138,8 +138,19 @@ class VoronoiPhases(AbstractPushforward):
             batch_shape, paths = fractions.shape[:-1], {}
         else:
             fractions, seeds = float_arrays(fractions, seeds)
-            _check_seeds(seeds, fractions, grid)
-            noise = uniform(1.0, (seeds.shape[-2],), fractions.dtype)
+            if seeds.ndim < 2 or seeds.shape[-1] != grid.ndim or seeds.shape[-2] < 1:
+                raise ValueError(
+                    f"seeds has shape {seeds.shape}; positions of K >= 1 seeds, (*batch, K, {grid.ndim}), are expected "
+                    f"on a grid of shape {grid.shape}."
+                )
+            require(np.isfinite, "seeds", seeds, "finite")
+            num = seeds.shape[-2]
+            if fractions.ndim < 2 or fractions.shape[-2] not in (1, num):
+                raise ValueError(
+                    f"fractions has shape {fractions.shape}; with {num} seeds, (*batch, {num}, J) is expected, one row "
+                    "for each seed. If all have the same, pass `fractions[..., None, :]`."
+                )
+            noise = uniform(1.0, (num,), fractions.dtype)
             batch_shape = broadcast_batches(fractions=fractions.shape[:-2], seeds=seeds.shape[:-2])
             paths = {"seeds": not sharp}
         require_phases("fractions", fractions, "one for each phase", 1)
@@ -155,19 +166,4 @@ class VoronoiPhases(AbstractPushforward):
             event_shape=(*grid.shape, fractions.shape[-1]),
             paths={"fractions": temperature is not None, **paths},
             validate_args=validate_args,
-        )
-
-
-def _check_seeds(seeds: Array, fractions: Array, grid: Grid) -> None:
-    if seeds.ndim < 2 or seeds.shape[-1] != grid.ndim or seeds.shape[-2] < 1:
-        raise ValueError(
-            f"seeds has shape {seeds.shape}; positions of K >= 1 seeds, (*batch, K, {grid.ndim}), are expected on a "
-            f"grid of shape {grid.shape}."
-        )
-    require(np.isfinite, "seeds", seeds, "finite")
-    num = seeds.shape[-2]
-    if fractions.ndim < 2 or fractions.shape[-2] not in (1, num):
-        raise ValueError(
-            f"fractions has shape {fractions.shape}; with {num} seeds, (*batch, {num}, J) is expected, one row for "
-            "each seed. If all have the same, pass `fractions[..., None, :]`."
         )
