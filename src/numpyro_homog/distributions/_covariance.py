@@ -29,14 +29,20 @@ class AbstractCovariance(eqx.Module):
     Attributes:
         lengths: edge lengths of the box, d = 1, 2 or 3 positive numbers.
         num_modes: number of frequencies along each axis, the constant included.
-        bounds: the interval of each axis in which points must lie, or None if the field goes on for ever.
-        pointwise_variance: that to which the sum is rescaled at every point, (*batch), or None: the spectrum decides.
     """
 
     lengths: eqx.AbstractVar[tuple[float, ...]]
     num_modes: eqx.AbstractVar[tuple[int, ...]]
-    bounds: eqx.AbstractVar[tuple[tuple[float, float], ...] | None]
-    pointwise_variance: eqx.AbstractVar[Float[Array, "*batch"] | None]
+
+    @property
+    @abc.abstractmethod
+    def bounds(self) -> tuple[tuple[float, float], ...] | None:
+        """The interval of each axis in which points must lie, or None if the field goes on for ever."""
+
+    @property
+    @abc.abstractmethod
+    def pointwise_variance(self) -> Float[Array, "*batch"] | None:
+        """The variance to which the sum is rescaled at every point, (*batch), or None where the spectrum decides."""
 
     @abc.abstractmethod
     def frequencies(self, axis: int) -> tuple[float, Int[np.ndarray, " modes"]]:

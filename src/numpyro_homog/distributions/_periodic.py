@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -17,8 +16,8 @@ from ._covariance import AbstractCovariance, box, hyper_parameters, trail
 class AbstractPeriodicCovariance(AbstractCovariance):
     """Waves 1, sqrt(2) cos, sqrt(2) sin along each axis, with weights that are scaled to sum up to `variance`."""
 
-    bounds: ClassVar[None] = None
-    pointwise_variance: ClassVar[None] = None
+    bounds = None
+    pointwise_variance = None
     variance: eqx.AbstractVar[Float[Array, "*batch"]]
 
     @abc.abstractmethod

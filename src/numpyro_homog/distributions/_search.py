@@ -180,7 +180,7 @@ def _windows(
     first = jax.vmap(lambda row: jnp.searchsorted(row, every))(jnp.take_along_axis(bin_of, order, axis=-1))
 
     back = np.where(shape >= _WIDTH, _WIDTH // 2, 0)
-    rows = _points(tuple(np.minimum(shape[:-1], _WIDTH)))[:, None]
+    rows = _points(np.minimum(shape[:-1], _WIDTH).tolist())[:, None]
     row = np.sum((tiles[:, :-1] - back[:-1] + rows) % shape[:-1] * strides[:-1], axis=-1)  # (rows, tiles)
     column = np.broadcast_to((tiles[:, -1] - back[-1]) % shape[-1], row.shape)
     stop = column + min(shape[-1], _WIDTH)
