@@ -55,7 +55,9 @@ class SquaredDistance(AbstractDistance):
 
     def value_and_slopes(self, displacement: tuple[Array, ...], tip: float) -> tuple[Array, tuple[Array, ...]]:
         """|x - z|^2 and 2 (x - z)."""
-        return sum(component**2 for component in displacement), tuple(2 * component for component in displacement)
+        return jnp.asarray(sum(component**2 for component in displacement)), tuple(
+            2 * component for component in displacement
+        )
 
 
 @eqx.filter_jit

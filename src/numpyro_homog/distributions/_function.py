@@ -17,7 +17,7 @@ def _member_by_member(
 ) -> Array:
     """`fn(noise, *params)` for each member of a batch of noise (*batch, *noise) and parameters."""
     batch = noise.shape[: noise.ndim - noise_ndim]
-    params = [jnp.broadcast_to(p, (*batch, *p.shape[batch_ndims:])) for p in params]
+    params = tuple(jnp.broadcast_to(p, (*batch, *p.shape[batch_ndims:])) for p in params)
     for _ in batch:
         fn = jax.vmap(fn)
     return fn(noise, *params)

@@ -1,6 +1,7 @@
 """Gaussian random fields at given points."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -102,10 +103,10 @@ class GaussianField(AbstractPushforward):
                 f"AbstractCovariance; got {type(covariance).__name__}."
             )
         on_grid = isinstance(points, Grid)
-        points = points if on_grid else jnp.asarray(points)
-        if points.ndim < 1:
+        at: Any = points if on_grid else jnp.asarray(points)
+        if at.ndim < 1:
             raise ValueError("points must have coordinates on the last axis, shape (*points, d), or be a Grid.")
-        d = points.ndim if on_grid else points.shape[-1]
+        d = at.ndim if on_grid else at.shape[-1]
         if d != covariance.ndim:
             raise ValueError(
                 f"points have {d} coordinates but the covariance has {covariance.ndim} lengths, {covariance.lengths}; "
@@ -114,16 +115,16 @@ class GaussianField(AbstractPushforward):
         if covariance.bounds is not None:
             low, high = np.asarray(covariance.bounds).T
             slack = 1e-5 * (high - low)  # coordinates that were rounded
-            known = np.asarray([np.zeros(d), points.lengths]) if on_grid else points
+            known = np.asarray([np.zeros(d), at.lengths]) if on_grid else at
             expected = f"in the box {covariance.bounds} of the covariance, beyond which the field would only be"
             expected += " mirrored; enlarge its `lengths` or its `margin`"
             require(lambda x: (x >= low - slack) & (x <= high + slack), "points", known, expected)
         super().__init__(
             noise(covariance),
             field_values,
-            {"points": points, "covariance": covariance},
+            {"points": at, "covariance": covariance},
             batch_shape=covariance.batch_shape,
-            event_shape=points.shape if on_grid else points.shape[:-1],
+            event_shape=at.shape if on_grid else at.shape[:-1],
             support=constraints.real,
             paths={"covariance": True} if on_grid else {"points": True, "covariance": True},
             validate_args=validate_args,

@@ -34,10 +34,10 @@ def voronoi_phases(
         groups = -(-num // size)
         padded = [jnp.pad(p, ((0, groups * size - num), (0, 0), (0, 0)), mode="edge") for p in parts]
         grouped = [p.reshape(groups, size, *p.shape[1:]) for p in padded]
-        phases = jax.lax.map(lambda group: _rasterise(*group, grid, sharp), grouped)
+        phases = jax.lax.map(lambda group: _rasterise(group[0], group[1], grid, sharp), grouped)
         phases = phases.reshape(groups * size, *phases.shape[2:])[:num]
     else:
-        phases = _rasterise(*parts, grid, sharp)
+        phases = _rasterise(parts[0], parts[1], grid, sharp)
     return phases.reshape(*batch, *phases.shape[1:])
 
 

@@ -1,7 +1,7 @@
 """Random polycrystal: many Voronoi cells on the torus, each of a random phase."""
 
 import numbers
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -130,11 +130,12 @@ class VoronoiPhases(AbstractPushforward):
             )
         if seeds is None:
             (fractions,) = float_arrays(fractions)
-            if isinstance(num_seeds, bool) or not isinstance(num_seeds, numbers.Integral) or num_seeds < 1:
+            number: Any = num_seeds
+            if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
                 raise ValueError(
                     f"num_seeds must be a whole number >= 1; got {num_seeds!r}. Pass positions as `seeds=`."
                 )
-            noise = uniform((*grid.lengths, 1.0), (int(num_seeds), grid.ndim + 1), fractions.dtype)
+            noise = uniform((*grid.lengths, 1.0), (int(number), grid.ndim + 1), fractions.dtype)
             batch_shape, paths = fractions.shape[:-1], {}
         else:
             fractions, seeds = float_arrays(fractions, seeds)

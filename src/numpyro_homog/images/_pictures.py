@@ -8,7 +8,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -53,7 +53,7 @@ def _one(tags: _Tags, tag: int, default: int = 1) -> int:
 
 def _directories(data: UInt8[np.ndarray, " bytes"]) -> tuple[str, list[_Tags]]:
     """The byte order, and of each directory the tags that we know, as lists of numbers or text."""
-    order = {b"II": "<", b"MM": ">"}[data[:2].tobytes()]
+    order: Any = {b"II": "<", b"MM": ">"}[data[:2].tobytes()]
 
     def read(code: str | np.dtype, place: int, count: int = 1) -> list:
         return np.frombuffer(data, np.dtype(code).newbyteorder(order), count, place).tolist()

@@ -134,5 +134,5 @@ def _from_meshio(mesh: Any, file_format: str) -> Contents:
 
 
 def _dimension(file_type: str) -> int:
-    kinds = ("vertex", "line", ("triangle", "quad", "polygon"))
+    kinds: tuple = ("vertex", "line", ("triangle", "quad", "polygon"))
     return next((dimension for dimension, kind in enumerate(kinds) if file_type.startswith(kind)), 3)

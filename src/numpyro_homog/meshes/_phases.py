@@ -17,7 +17,7 @@ _PHASES = re.compile(
 # Arrays that number the pieces of a geometry, asked where nothing else tells.
 _PIECES = ("gmsh:geometrical", "CellEntityIds", "medit:ref", "nastran:ref", "tetgen:ref", "ugrid:ref", "netgen:index")
 
-_Labelled: TypeAlias = tuple[Int[np.ndarray, " n"] | None, list[int | str] | None]  # labels and tags
+_Labelled: TypeAlias = tuple[Int[np.ndarray, " n"] | None, Sequence[int | str] | None]  # labels and tags
 
 
 class Contents(NamedTuple):

@@ -81,7 +81,7 @@ def _components(name: str, tensors: Any) -> Float[np.ndarray, "specimens compone
     tensors = np.asarray(tensors, float)
     if tensors.ndim != 3 or tensors.shape[1] != tensors.shape[2] or len(tensors) < 2:
         raise ValueError(f"{name} must have shape (specimens, d, d), at least 2 specimens; got {tensors.shape}.")
-    components = unique_components(tensors)
+    components = np.asarray(unique_components(tensors))
     if not np.isfinite(components).all():
         raise ValueError(f"{name} has {np.sum(~np.isfinite(components).all(axis=1))} tensors that are not finite.")
     return components

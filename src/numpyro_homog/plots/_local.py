@@ -159,7 +159,7 @@ def plot_stresses(
     return shown_once(figure)
 
 
-def _invariant(cell: CellProblem, field: Any, strains: np.ndarray, stresses: np.ndarray) -> tuple[str, np.ndarray]:
+def _invariant(cell: Any, field: Any, strains: np.ndarray, stresses: np.ndarray) -> tuple[str, np.ndarray]:
     """Von Mises' stress where the stress across the plane is known, else the largest shear in it; with its name."""
     d, is_strain = cell.grid.ndim, cell.law.plane == "strain"
     normals = [stresses[..., i] for i in range(d)]

@@ -18,7 +18,7 @@ Figure: TypeAlias = "matplotlib.figure.Figure"
 
 def new_figure(
     num_rows: int, num_columns: int, size: Any, *, layout: str = "constrained", fig: Any = None, **options: Any
-) -> tuple[Any, np.ndarray]:
+) -> tuple[Any, Any]:
     """A figure and its axes, an array of two dimensions."""
     import matplotlib.pyplot as plt
 
