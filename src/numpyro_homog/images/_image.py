@@ -10,8 +10,9 @@ import numpy as np
 from .._store import write_whole
 from ..grids import Grid
 from ._arrays import read_fans_input, read_hdf5, read_numpy, write_hdf5, write_npz
-from ._pictures import read_png, read_slices, read_tiff
+from ._pictures import read_png, read_slices
 from ._stored import Stored
+from ._tiff import read_tiff
 from ._vti import read_vti, write_vti
 
 _READERS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from ._phases import Contents
+from ._contents import Contents
 
 # Number of nodes of an element type, and the name that meshio has for it; stresses, heat and acoustics alike.
 _PLANE = re.compile(r"(?:CPE|CPS|CPEG|DC2D|AC2D|M3D|SFM3D|S|STRI|R3D)([3468])[A-Z0-9]*")

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ._abaqus import read_abaqus
+from ._contents import Contents
 from ._mesh import ELEMENTS, Mesh
-from ._phases import Contents, phases_of
+from ._phases import phases_of
 
 _TYPES = {file_name: name for name, (_, _, file_name) in ELEMENTS.items()}
 # Formats that keep the elements of each material in a block of its own.

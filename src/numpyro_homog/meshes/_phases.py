@@ -1,12 +1,14 @@
-"""What a file of a mesh holds, and which array or which sets of it tell the phase of each element."""
+"""Which array or which sets of a file tell the phase of each element."""
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
+
+from ._contents import Contents
 
 # Names of arrays that number the phases, in lower case, without the format and without signs between the words.
 _PHASES = re.compile(
@@ -18,25 +20,6 @@ _PHASES = re.compile(
 _PIECES = ("gmsh:geometrical", "CellEntityIds", "medit:ref", "nastran:ref", "tetgen:ref", "ugrid:ref", "netgen:index")
 
 _Labelled: TypeAlias = tuple[Int[np.ndarray, " n"] | None, Sequence[int | str] | None]  # labels and tags
-
-
-class Contents(NamedTuple):
-    """Elements of all dimensions as a file holds them, and what may tell their phases: what every reader returns.
-
-    Attributes:
-        points: coordinates, shape (num_points, 2 or 3).
-        blocks: name that meshio has for the type, and nodes, shape (num, nodes), of blocks of elements.
-        arrays: numbers of the elements, in the order of the blocks, shape (num_elements,), by name.
-        sets: groups of sets of elements by name, the group that tells the phases best first; each set holds the
-            positions of its elements in the order of the blocks.
-        names: what the numbers of an array stand for, by the name of the array.
-    """
-
-    points: np.ndarray
-    blocks: list[tuple[str, np.ndarray]]
-    arrays: dict[str, np.ndarray]
-    sets: list[dict[str, np.ndarray]]
-    names: dict[str, dict[int, str]]
 
 
 def phases_of(

@@ -5,10 +5,10 @@ changes a global setting.
 """
 
 from ._cells import plot_field as plot_field
-from ._cells import plot_image as plot_image
 from ._clouds import plot_cloud as plot_cloud
 from ._fits import plot_convergence as plot_convergence
 from ._fits import plot_identifiability as plot_identifiability
+from ._images import plot_image as plot_image
 from ._local import plot_local_fields as plot_local_fields
-from ._local import plot_stresses as plot_stresses
 from ._meshes import plot_mesh as plot_mesh
+from ._stresses import plot_stresses as plot_stresses

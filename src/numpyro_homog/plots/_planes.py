@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ..grids import Grid
+from ..homogenization import CellProblem, CellSolution, local_fields
 from ._style import in_unit, new_figure, set_ticks
 
 Origin: TypeAlias = Literal["lower", "upper"]
@@ -58,3 +59,23 @@ def new_panels(num_rows: int, planes: list[Plane], origin: str) -> tuple[Any, An
     if num_rows > 1 and planes[0].name:
         figure.suptitle(f"on the plane {planes[0].name}", fontsize="medium")
     return figure, axes
+
+
+def fields_of_one_cell(
+    caller: str, cell: CellProblem, field: Any, solution: CellSolution, num_axes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients and fluxes of one solved cell, the axes of whose corrector are `num_axes`."""
+    shape = solution.corrector.shape
+    if len(shape) != num_axes:
+        raise ValueError(
+            f"{caller} draws one cell, but the solution is a batch {shape}; take a member of the field and solve it."
+        )
+    if solution.loads is not None:
+        raise ValueError(
+            f"{caller} draws all unit strains, but the solution has those of loads={list(solution.loads)} only: call"
+            " solve_cell without `loads`."
+        )
+    if not np.isfinite(solution.corrector).all():
+        raise ValueError("The solution is not finite: solve_cell failed, and its result says why.")
+    gradient, flux = local_fields(cell, field, solution)
+    return np.asarray(gradient), np.asarray(flux)
