@@ -144,7 +144,13 @@ def visit_math(self, node):
     raise nodes.SkipNode
 
 
+def skip_fields(app, what, name, member, skip, options):
+    """Fields of named tuples: their class has the words about them."""
+    return True if type(member).__name__ == "_tuplegetter" else None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("builder-inited", write_api_pages)
     app.connect("source-read", list_the_modules)
     app.connect("builder-inited", lambda app: pictures.draw(HERE / "_pictures"))

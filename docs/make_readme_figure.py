@@ -34,13 +34,13 @@ def draw(fit: Any, measured: Any) -> None:
         cloud = np.asarray(cloud)
         left.plot(cloud[:, 0, 0], cloud[:, 1, 1], ".", ms=3, alpha=0.6, color=color, label=label)
     left.set(xlabel="$K_{11}$, W/(m K)", ylabel="$K_{22}$, W/(m K)")
-    left.legend(frameon=False, loc="upper right", markerscale=3)
+    left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, markerscale=3)
     estimate, error = (np.concatenate([part[k].ravel() for k in part]) for part in (fit.params, fit.standard_errors))
     rows = np.arange(len(estimate))
     right.errorbar(estimate / TRUE, rows, xerr=2 * error / TRUE, fmt="o", color="tab:blue", label="± 2 standard errors")
     right.axvline(1, color="0.6", label="truth")
     right.set(xlabel="estimate / truth", yticks=rows, yticklabels=fit.labels, ylim=(len(rows) - 0.4, -1))
-    right.legend(frameon=False, loc="upper right", ncols=2)
+    right.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     figure.savefig(ROOT / "docs" / "readme.png", dpi=100)
 
 
