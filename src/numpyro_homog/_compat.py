@@ -40,8 +40,11 @@ def sites_given_outside() -> frozenset[str]:
 
 def dependencies(fn: Callable, params: dict) -> dict[Any, frozenset[str]]:
     """Names of the entries of `params` on which each entry of the dictionary `fn(**params)` depends; no computation."""
-    leaves = eval_provenance(fn, **params)
-    return {name: frozenset().union(*jax.tree.leaves(part, is_leaf=_is_set)) for name, part in leaves.items()}
+    found = eval_provenance(fn, **params)
+    leaves = {
+        name: jax.tree.leaves(part, is_leaf=lambda node: isinstance(node, frozenset)) for name, part in found.items()
+    }
+    return {name: frozenset().union(*sets) for name, sets in leaves.items()}
 
 
 def unwrap(distribution: dist.Distribution) -> dist.Distribution:
@@ -66,7 +69,3 @@ def arviz_groups(**groups: Any) -> Any:
     if "posterior" in inspect.signature(arviz.from_dict).parameters:
         return arviz.InferenceData(**groups)
     return xarray.DataTree.from_dict(groups)
-
-
-def _is_set(node):
-    return isinstance(node, frozenset)

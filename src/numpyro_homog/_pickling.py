@@ -9,9 +9,6 @@ class ByValue:
 
     Plain pickle keeps the name of a function only, and refuses local ones; cloudpickle keeps the code of those that no
     module can give back, with what they refer to.
-
-    Args:
-        content: a function, or an object that holds some.
     """
 
     def __init__(self, content: Any):

@@ -19,10 +19,8 @@ def on_accelerator() -> bool:
 def num_workers(program: jax.stages.Compiled | None = None) -> int:
     """Threads worth using: the cores of this process on a CPU, one on an accelerator.
 
-    Args:
-        program: what the threads are to run at the same time. One thread if it calls LAPACK: on a batch of matrices
-            such a call waits for threads of the pool that it occupies, and several of them wait for one another forever
-            (jaxlib 0.10).
+    One thread for a program that calls LAPACK: on a batch of matrices such a call waits for threads of the pool that it
+    occupies, and several of them wait for one another forever (jaxlib 0.10).
     """
     if on_accelerator() or (program is not None and _LAPACK_CALL in (program.as_text() or "")):
         return 1
@@ -52,11 +50,7 @@ def map_in_threads(name: str, fn: Callable, items: Iterable, num_threads: int) -
 def map_everywhere(name: str, fn: Callable, items: Sequence, num_threads: int) -> list:
     """As `map_in_threads`, shared out to all processes that `jax.distributed` has joined; all get the whole list.
 
-    Args:
-        name: of the threads.
-        fn: function to pytrees of NumPy arrays, of one shape and dtype for all items.
-        items: the same in all processes.
-        num_threads: in each process.
+    The items are the same in all processes, and `fn` makes pytrees of NumPy arrays, of one shape and dtype for all.
     """
     num_processes = jax.process_count()
     # Padded with the last item, so that all processes have equally many.
@@ -72,7 +66,7 @@ def map_everywhere(name: str, fn: Callable, items: Sequence, num_threads: int) -
 
 
 @functools.cache
-def _pool(name, num_threads):
+def _pool(name: str, num_threads: int) -> concurrent.futures.ThreadPoolExecutor:
     """Threads that live as long as the process: to start them costs as much as to solve some cells."""
     return concurrent.futures.ThreadPoolExecutor(num_threads, name)
 

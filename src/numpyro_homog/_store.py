@@ -10,12 +10,7 @@ import numpy as np
 
 
 def write_whole(path: Path, write_fn: Callable[[BinaryIO], None]) -> None:
-    """Write a file beside its place and rename it: whoever dies at whatever moment leaves the old one or the new.
-
-    Args:
-        path: the file, replaced if it exists.
-        write_fn: writes the contents.
-    """
+    """Write a file beside its place and rename it: whoever dies at whatever moment leaves the old one or the new."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:

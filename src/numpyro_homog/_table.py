@@ -48,5 +48,5 @@ class AbstractReport(abc.ABC):
         return self._table().to_html()
 
 
-def _cells(tag, row):
+def _cells(tag: str, row: Sequence[str]) -> str:
     return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)

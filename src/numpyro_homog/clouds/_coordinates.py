@@ -61,13 +61,13 @@ class LogEuclidean(eqx.Module):
 
 
 @jax.custom_jvp
-def _logarithm(tensors):
+def _logarithm(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
     values, vectors = jnp.linalg.eigh(tensors)
     return jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.log(values), vectors)
 
 
 @_logarithm.defjvp
-def _logarithm_jvp(primals, tangents):
+def _logarithm_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     """Divided differences in the eigenbasis: finite where eigenvalues coincide, where that of `eigh` is not."""
     values, vectors = jnp.linalg.eigh(*primals)
     log = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.log(values), vectors)

@@ -76,7 +76,7 @@ def describe_difference(
     return ("means and spreads agree, but not the shapes of the clouds: another microstructure, or a phase too few",)
 
 
-def _shears(scale, key, rows):
+def _shears(scale: CloudScale, key: str, rows: Float[np.ndarray, "num p"]) -> Float[np.ndarray, " shears"]:
     """Last shear entry over what isotropy makes of the normal ones; empty if the site is no elastic tensor."""
     d = (scale.event_shapes[key] or (0,))[-1]
     wanted = {3: "K33", 6: "K44"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
 from .._tracing import at_trace_time
 from ..tensors import component_names, unique_components
@@ -140,12 +140,12 @@ class CloudScale:
             )
 
 
-def _refuse(bad, what, advice):
+def _refuse(bad: Bool[np.ndarray, " specimens"], what: str, advice: str) -> None:
     if bad.any():
         raise ValueError(f"{what} in specimens {np.flatnonzero(bad)[:10].tolist()}{advice}")
 
 
-def _checked(key, value):
+def _checked(key: str, value: Any) -> Num[np.ndarray, "specimens *event"]:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.ndim < 1:
         raise ValueError(
@@ -163,11 +163,11 @@ def _checked(key, value):
     return array
 
 
-def _is_tensor(event_shape):
+def _is_tensor(event_shape: tuple[int, ...]) -> bool:
     return len(event_shape) >= 2 and event_shape[-1] == event_shape[-2] and event_shape[-1] in _TENSOR_SIZES
 
 
-def _way_to_tensors(key, measured, expected):
+def _way_to_tensors(key: str, measured: tuple[int, ...], expected: tuple[int, ...]) -> str:
     d = expected[-1] if _is_tensor(expected) else 0
     if d == 0 or measured != (*expected[:-2], d * (d + 1) // 2):
         return ""
@@ -178,7 +178,7 @@ def _way_to_tensors(key, measured, expected):
     )
 
 
-def _labels(key, event_shape):
+def _labels(key: str, event_shape: tuple[int, ...]) -> list[str]:
     """Name of each component, in the order of `component_cloud`."""
     names = component_names(event_shape[-1]) if _is_tensor(event_shape) else ("",)
     outer = event_shape[:-2] if _is_tensor(event_shape) else event_shape

@@ -1,13 +1,16 @@
-"""The union of the steps of two empirical quantile functions; private to the package."""
+"""Steps of empirical quantile functions, and how reweighting moves them; private to the package."""
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 _ROUNDING = 64  # of a sum of masses, in units of the precision
 
 
 class EqualSteps:
-    """All points of a cloud have the same mass: exact in integers, static.
+    """Union of the steps of two quantile functions, of points with equal masses: exact in integers, static.
 
     Attributes:
         widths: lengths of the intervals of the union, shape (K,).
@@ -24,35 +27,28 @@ class EqualSteps:
         self.mass = np.full(num_x, 1 / num_x)
         self._equal = num_x == num_y
 
-    def differences(self, sorted_x, sorted_y):
+    def differences(self, sorted_x: Float[Array, "M"], sorted_y: Float[Array, "N"]) -> Float[Array, "K"]:
         """Quantiles of x less those of y on each interval."""
         if self._equal:
             return sorted_x - sorted_y
         return sorted_x[self.index_x] - sorted_y[self.index_y]
 
-    def mean_square(self, sorted_x, sorted_y):
+    def mean_square(self, sorted_x: Float[Array, "M"], sorted_y: Float[Array, "N"]) -> Float[Array, ""]:
         """The integral of their square."""
         differences = self.differences(sorted_x, sorted_y)
         return jnp.sum(jnp.asarray(self.widths, differences.dtype) * differences**2)
 
-    def after(self, sorted_y):
-        """Quantile of y where each point of x ends; where one of y ends there too, the middle of both, shape (M,)."""
+    def after(self, sorted_y: Float[Array, "N"]) -> Float[Array, "M"]:
+        """Quantile of y where each point of x ends; where one of y ends there too, the middle of both."""
         num_x, num_y = len(self.mass), sorted_y.shape[0]
         level = np.arange(1, num_x + 1) * num_y
         return 0.5 * (sorted_y[-(-level // num_x) - 1] + sorted_y[np.minimum(level // num_x, num_y - 1)])
 
 
 class WeightedSteps:
-    """The points of x have masses of their own, those of y the same; traceable.
+    """As `EqualSteps`, but the sorted points of x have masses of their own, of sum one; traceable."""
 
-    Args:
-        mass: masses of the sorted points of x, of sum one, shape (M,).
-        num_y: number N of points of y.
-
-    Attributes: as of `EqualSteps`.
-    """
-
-    def __init__(self, mass, num_y: int):
+    def __init__(self, mass: Float[Array, "M"], num_y: int):
         num_x = mass.shape[0]
         ends_x = jnp.cumsum(mass)
         self._ends_x = ends_x / ends_x[-1]
@@ -66,11 +62,11 @@ class WeightedSteps:
         self.index_y = jnp.minimum(jnp.arange(num_x + num_y, dtype=order.dtype) - before_x, num_y - 1)
         self.mass = mass
 
-    def differences(self, sorted_x, sorted_y):
+    def differences(self, sorted_x: Float[Array, "M"], sorted_y: Float[Array, "N"]) -> Float[Array, "K"]:
         """As of `EqualSteps`."""
         return sorted_x[self.index_x] - sorted_y[self.index_y]
 
-    def after(self, sorted_y):
+    def after(self, sorted_y: Float[Array, "N"]) -> Float[Array, "M"]:
         """As of `EqualSteps`, up to rounding."""
         num_y = sorted_y.shape[0]
         level = self._ends_x * num_y
@@ -78,3 +74,52 @@ class WeightedSteps:
         first, last = jnp.ceil(level - same) - 1, jnp.floor(level + same)
         first, last = (jnp.clip(rank, 0, num_y - 1).astype(int) for rank in (first, last))
         return 0.5 * (sorted_y[first] + sorted_y[last])
+
+
+def score_tangents(
+    points: Float[Array, "M"], scores: Float[Array, "M P"], mass: Float[Array, "M"]
+) -> Float[Array, "M P"]:
+    """Derivative of each order statistic when the points, sorted and of these masses, are reweighted.
+
+    With weights proportional to mass (1 + scores . dtheta), the distribution function changes by
+    G(t) = sum(mass centred score, where x <= t), and the quantile by -G / density. The density between two neighbours
+    is mass / gap, noisy, but right on average over neighbouring ranks.
+    """
+    below = jnp.cumsum(mass[:, None] * _centred(scores, mass), axis=0)
+    return -below * (_gaps(points) / mass)[:, None]
+
+
+def score_gradient(
+    points: Float[Array, "M"], tangents: Float[Array, "M P"], mass: Float[Array, "M"], data: Float[Array, "M"]
+) -> Float[Array, "P"]:
+    """Half the exact derivative of int (Q_x - Q_y)^2 du when the points of x are reweighted.
+
+    Between two neighbours F_x is constant, so the derivative -int G (t - Q_y(F_x(t))) dt is a sum over the gaps. The
+    tangents are `score_tangents`; `data` is Q_y where each point ends.
+    """
+    return (mass * (points + 0.5 * _gaps(points) - data)) @ tangents
+
+
+def score_noise(
+    points: Float[Array, "M"],
+    scores: Float[Array, "M P"],
+    mass: Float[Array, "M"],
+    sum_groups: Callable[[Float[Array, "M"]], Float[Array, " groups"]],
+) -> Float[Array, "P P"]:
+    """Part of the mean square of averaged `score_tangents` that G owes to the finite size of the cloud.
+
+    G is a mean of scores: its covariance at level u is about u (1 - u) Cov(scores) sum(mass^2). `sum_groups` adds up
+    values within groups of ranks, over which tangents are averaged.
+    """
+    level = jnp.minimum(jnp.cumsum(mass), 1)
+    sums = sum_groups(jnp.sqrt(level * (1 - level)) * _gaps(points))
+    centred = _centred(scores, mass)
+    return jnp.sum(sums**2 / sum_groups(mass)) * ((mass[:, None] * centred).T @ centred) * jnp.sum(mass**2)
+
+
+def _centred(scores: Float[Array, "M P"], mass: Float[Array, "M"]) -> Float[Array, "M P"]:
+    return scores - (mass @ scores)[None]
+
+
+def _gaps(points: Float[Array, "M"]) -> Float[Array, "M"]:
+    return jnp.diff(points, append=points[-1:])

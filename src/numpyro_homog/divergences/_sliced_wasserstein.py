@@ -7,13 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from .._tracing import at_trace_time
 from ..summaries import checked_clouds, random_directions
 from ._divergence import AbstractLeastSquaresDivergence, Linearization
-from ._quantiles import EqualSteps, WeightedSteps
-from ._score import score_gradient, score_noise, score_tangents
+from ._quantiles import EqualSteps, WeightedSteps, score_gradient, score_noise, score_tangents
 
 _LARGEST = 10.0
 _SCORE_GROUPS = 2.5  # of int B^2 du, B a Brownian bridge: twice its squared mean, by its variance
@@ -63,7 +62,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
             raise ValueError(f"num_projections must be a positive integer; got {num_projections}.")
         self.num_projections = int(num_projections)
 
-    def directions(self, rng_key: PRNGKeyArray, num_components: int, dtype) -> Float[Array, "L p"]:
+    def directions(self, rng_key: PRNGKeyArray, num_components: int, dtype: DTypeLike) -> Float[Array, "L p"]:
         """Unit directions, shape (num_projections, p); the single direction [1] if p = 1."""
         return random_directions(rng_key, self.num_projections, num_components, dtype)
 
@@ -165,13 +164,7 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
             total = sum_groups(mass[:, None] * tangent)
             mean = total / sum_groups(mass)[:, None]
             scatter = jnp.sqrt(mass)[:, None] * (tangent - mean[group]) * scatter_weight
-            return (
-                jnp.sum(weighted * differences),
-                gradient,
-                mean.T @ total,
-                scatter.T @ scatter,
-                reweighting,
-            )
+            return jnp.sum(weighted * differences), gradient, mean.T @ total, scatter.T @ scatter, reweighting
 
         slices = jax.lax.map(linearize_slice, self.directions(rng_key, x.shape[1], x.dtype))
         # Neighbours in one direction are none in another: the scatter averages out over the slices as well.
@@ -230,13 +223,13 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         return (total - jnp.mean(total, axis=0, keepdims=True)) / directions.shape[0]
 
 
-def _sorted_projections(points, directions):
-    """Sorted projections of each direction, shape (L, N), one direction at a time."""
+def _sorted_projections(points: Float[Array, "N p"], directions: Float[Array, "L p"]) -> Float[Array, "L N"]:
+    """Sorted projections of each direction, one direction at a time."""
     return jax.lax.map(lambda direction: jnp.sort(points @ direction), directions)
 
 
-def _shorten(tangent):
-    """Rows (M, P), each entry at most ten times as large as the median of five neighbours (if that is not zero)."""
+def _shorten(tangent: Float[Array, "M P"]) -> Float[Array, "M P"]:
+    """Each entry at most ten times as large as the median of five neighbours of its row (if that is not zero)."""
     size = jnp.abs(tangent)
     padded = jnp.pad(size, ((2, 2), (0, 0)), mode="edge")
     first, second, own, third, fourth = (padded[i : i + size.shape[0]] for i in range(5))

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -162,10 +161,10 @@ class WeightedDistance(AbstractLeastSquaresDivergence):
         return whitened / scale.reshape(-1, *(1,) * (features.ndim - 1))
 
     @property
-    def _regularised(self):
+    def _regularised(self) -> Float[Array, "F"]:
         return self.eigenvalues + self.ridge * jnp.max(self.eigenvalues)
 
-    def _whitened_difference(self, x, y):
+    def _whitened_difference(self, x: Float[Array, "*x"], y: Float[Array, "*y"]) -> Float[Array, "F"]:
         return self.whiten(self.summary(x) - self.summary(y.astype(x.dtype)))
 
 
@@ -173,31 +172,8 @@ class WeightedSlicedWasserstein:
     """Deprecated: `WeightedDistance.from_pilot(pilot, SlicedQuantiles.of_pilot(pilot, ...))`."""
 
     @staticmethod
-    def from_pilot(
-        pilot: Float[Array, "*pilot"],
-        *,
-        rng_key: PRNGKeyArray,
-        num_projections: int = 16,
-        num_bins: int | None = None,
-        ridge: float = 1e-3,
-        coordinates: Callable | None = None,
-    ) -> WeightedDistance:
-        """A `WeightedDistance` of `SlicedQuantiles`; see there for the arguments.
-
-        Args:
-            pilot: cloud, shape (num_points, p).
-            rng_key: key of the directions.
-            num_projections: number of directions.
-            num_bins: number of bins.
-            ridge: of the weights.
-            coordinates: of the quantiles.
-        """
-        warnings.warn(
-            "Write WeightedDistance.from_pilot(pilot, SlicedQuantiles.of_pilot(pilot, ...)).",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        options: dict[str, Any] = {"num_projections": num_projections, "num_bins": num_bins, "coordinates": coordinates}
-        return WeightedDistance.from_pilot(
-            pilot, SlicedQuantiles.of_pilot(pilot, rng_key=rng_key, **options), ridge=ridge
-        )
+    def from_pilot(pilot: Float[Array, "*pilot"], *, ridge: float = 1e-3, **options: Any) -> WeightedDistance:
+        """A `WeightedDistance` of `SlicedQuantiles.of_pilot(pilot, **options)`."""
+        words = "Write WeightedDistance.from_pilot(pilot, SlicedQuantiles.of_pilot(pilot, ...))."
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
+        return WeightedDistance.from_pilot(pilot, SlicedQuantiles.of_pilot(pilot, **options), ridge=ridge)

@@ -1,20 +1,23 @@
 """`generalized_bayes`: a divergence between populations as the factor of a posterior."""
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro
-from jaxtyping import Array, ArrayLike
+import numpyro.distributions as dist
+from jaxtyping import Array, ArrayLike, Float
+from numpyro.distributions import constraints
 
 from .._keys import single_key
 from .._pickling import ByValue
 from ..clouds import CloudScale, checked_fraction, without_failed
 from ..population import Simulator, Whitening, hide_specimens
-from ._factor import deferred_factor
 
 
 def generalized_bayes(
@@ -103,52 +106,32 @@ def generalized_bayes(
             " take `fit.loss_scale` of a MinimumDistance fit."
         )
     whitening = None if fit is None else Whitening(fit, float(loss_scale))
-    return GibbsPosterior(
-        model, CloudScale(data), divergence, single_key(rng_key), loss_scale, whitening, plate, chunk_size, max_failed
-    )
+    scale, keys = CloudScale(data), jax.random.split(single_key(rng_key), 3)
+    options = {"plate": plate, "chunk_size": chunk_size}
+    failed = checked_fraction(max_failed)
+    return GibbsPosterior(model, scale, divergence, keys, loss_scale, whitening, failed, options)
 
 
+@dataclasses.dataclass(eq=False)
 class GibbsPosterior:
-    """The model that `generalized_bayes` returns; it can be pickled, with the user's model in it.
+    """The model that `generalized_bayes` returns; it can be pickled, with the user's model in it."""
 
-    Args:
-        model: as in `generalized_bayes`, and so are the others without a line here.
-        scale: what the data are compared in.
-        divergence: see there.
-        rng_key: see there.
-        loss_scale: see there.
-        whitening: coordinates of the parameters, or None.
-        plate: see there.
-        chunk_size: see there.
-        max_failed: see there.
-    """
-
-    def __init__(
-        self,
-        model: Callable,
-        scale: CloudScale,
-        divergence: Callable[..., Array],
-        rng_key: Array,
-        loss_scale: Any,
-        whitening: Whitening | None,
-        plate: str | None,
-        chunk_size: int | None,
-        max_failed: float,
-    ):
-        self._model, self._scale, self._divergence = model, scale, divergence
-        self._loss_scale, self._whitening = loss_scale, whitening
-        self._plate, self._chunk_size, self._max_failed = plate, chunk_size, checked_fraction(max_failed)
-        self._simulation_key, self._divergence_key, self._hidden_key = jax.random.split(rng_key, 3)
+    model: Callable
+    scale: CloudScale
+    divergence: Callable[..., Array]
+    keys: Array  # of the simulated sites, of the divergence, and of the specimen that is thrown away
+    loss_scale: Any
+    whitening: Whitening | None
+    max_failed: float
+    options: dict[str, Any]  # of the simulator
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_model": ByValue(self._model), "_divergence": ByValue(self._divergence)}
+        return self.__dict__ | {"model": ByValue(self.model), "divergence": ByValue(self.divergence)}
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Run the model, as NumPyro does."""
-        simulator = Simulator(
-            self._model, self._scale.keys, args, kwargs, plate=self._plate, chunk_size=self._chunk_size
-        )
-        self._scale.check_model(simulator.compared, simulator.effective, simulator.num_specimens)
+        simulator = Simulator(self.model, self.scale.keys, args, kwargs, **self.options)
+        self.scale.check_model(simulator.compared, simulator.effective, simulator.num_specimens)
         if simulator.non_reparametrized:
             warnings.warn(
                 f"Parameters act through draws without a derivative: {simulator.non_reparametrized}. Gradients of the"
@@ -157,32 +140,61 @@ class GibbsPosterior:
                 UserWarning,
                 stacklevel=2,
             )
-        hidden = hide_specimens(self._model, simulator.plate, self._hidden_key)
-        if self._whitening is None:
+        hidden = hide_specimens(self.model, simulator.plate, self.keys[2])
+        if self.whitening is None:
             hidden(*args, **kwargs)
         else:
-            self._whitening.sample_parameters(simulator, hidden, args, kwargs)
+            self.whitening.sample_parameters(simulator, hidden, args, kwargs)
         if numpyro.get_mask() is False:
             return  # as in Predictive: the density is not asked for
         # A `param` of the model is passed on too; what an outer reparam has sampled on its way is not.
         own = simulator.parameters.keys() | {name for name, fn in hidden.distributions.items() if fn is None}
         params = {name: value for name, value in hidden.values.items() if name in own}
-        deferred_factor("divergence", lambda params: self._log_factor(simulator, params), params)
+        _deferred_factor("divergence", lambda params: self._log_factor(simulator, params), params)
 
-    def _log_factor(self, simulator, params):
-        cloud = self._scale.cloud(simulator.simulate(params, self._simulation_key))
-        cloud, _ = without_failed(cloud, self._max_failed)
+    def _log_factor(self, simulator: Simulator, params: dict[str, Array]) -> Float[Array, ""]:
+        cloud = self.scale.cloud(simulator.simulate(params, self.keys[0]))
+        cloud, _ = without_failed(cloud, self.max_failed)
         # Both branches of a `where` are differentiated: keep NaN out of the divergence.
         is_finite = jnp.all(jnp.isfinite(cloud))
-        measured = self._scale.data_cloud()
-        loss = self._divergence(jnp.where(is_finite, cloud, 0), measured, rng_key=self._divergence_key)
+        loss = self.divergence(jnp.where(is_finite, cloud, 0), self.scale.data_cloud(), rng_key=self.keys[1])
         is_finite &= jnp.isfinite(loss)
-        return jnp.where(is_finite, -self._loss_scale * loss, -jnp.inf)
+        return jnp.where(is_finite, -self.loss_scale * loss, -jnp.inf)
 
 
-def _is_positive(value):
+def _is_positive(value: Any) -> bool:
     try:
         value = float(value)
     except (TypeError, ValueError):
         return False
     return math.isfinite(value) and value > 0
+
+
+def _deferred_factor(name: str, log_factor_fn: Callable[[Any], Array], operands: Any) -> None:
+    """The factor `log_factor_fn(operands)`, a scalar, of the model, as the site `name`.
+
+    It is traced at once, under the handlers that are active now, and computed by whoever takes the log density. Those
+    who replay the model for its deterministic sites, as NumPyro does for each draw, pay nothing.
+    """
+    operands = jax.tree.map(jnp.asarray, operands)
+    unit = DeferredUnit(eqx.filter_closure_convert(log_factor_fn, operands), operands)
+    numpyro.sample(name, unit, obs=jnp.empty(0), infer={"is_auxiliary": True})
+
+
+class DeferredUnit(dist.Distribution):
+    """The law of nothing, as `Unit`, with the unnormalised density log_factor_fn(operands)."""
+
+    arg_constraints: ClassVar[dict] = {}
+    support = constraints.real_vector
+
+    def __init__(self, log_factor_fn: Callable[[Any], Array], operands: Any):
+        self.log_factor_fn, self.operands = log_factor_fn, operands
+        super().__init__((), (0,), validate_args=False)
+
+    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Nothing, shape (*sample_shape, 0)."""
+        return jnp.empty((*sample_shape, 0))
+
+    def log_prob(self, value: ArrayLike, intermediates: Any = None) -> Array:
+        """The factor."""
+        return jnp.broadcast_to(self.log_factor_fn(self.operands), jnp.shape(value)[:-1])

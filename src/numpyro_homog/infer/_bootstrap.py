@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 
 from .._keys import single_key
 from ..optimise import least_points
@@ -67,8 +67,10 @@ def posterior_bootstrap(rng_key: ArrayLike, fit: Any, *, num_draws: int = 1000) 
     return {name: np.asarray(values) for name, values in draws.items()}
 
 
-def _weighted_sums(generator, influence, num_draws):
-    """Means of the rows of `influence` with Dirichlet weights, shape (num_draws, P)."""
+def _weighted_sums(
+    generator: np.random.Generator, influence: Float[np.ndarray, "specimens P"], num_draws: int
+) -> Float[np.ndarray, "draws P"]:
+    """Means of the rows of `influence` with Dirichlet weights."""
     size = max(1, _BLOCK // len(influence))
     sums = []
     for begin in range(0, num_draws, size):
@@ -77,7 +79,12 @@ def _weighted_sums(generator, influence, num_draws):
     return np.concatenate(sums)
 
 
-def _least_points(parameters: ParameterSpace, position, moves, curvature):
+def _least_points(
+    parameters: ParameterSpace,
+    position: Float[np.ndarray, "P"],
+    moves: Float[np.ndarray, "draws P"],
+    curvature: Float[np.ndarray, "P P"],
+) -> dict[str, Array]:
     """Constrained values by name where a quadratic divergence is least, for each of its free minima `moves` away.
 
     With c(u) the constrained parameters of the unconstrained u, C its derivative at the position u^, and R'R the

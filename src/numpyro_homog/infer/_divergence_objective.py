@@ -1,27 +1,18 @@
 """The divergence as an objective, on a part of the population, under common random numbers."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from ..divergences import noise_shrinkage
 from ..optimise import AbstractObjective, Evaluation
 from ..population import Specimens, extrapolate
-from ._problem import Problem, are_finite
+from ._problem import Influences, Problem, are_finite
 
 _FRESH = 2**20  # keys of populations that no descent has seen, beyond those of chunks and rounds
-
-
-class Influences(NamedTuple):
-    """The divergence about a point, and the influence of measured, (N, P), and simulated specimens, (M, P)."""
-
-    evaluation: Evaluation
-    of_measured: np.ndarray
-    of_simulated: np.ndarray
 
 
 class DivergenceObjective(AbstractObjective):
@@ -64,11 +55,8 @@ class DivergenceObjective(AbstractObjective):
     def __call__(self, position: Float[np.ndarray, "P"]) -> Evaluation:
         """Linearise at an unconstrained position. One simulation of the part, tangents included."""
         specimens, rows = self._draw(position, self._keys[0])
-
-        def linearize(specimens, divergence_key, measured):
-            return self.problem.linearize(specimens, divergence_key, measured)
-
-        evaluation = self._evaluation("linearize divergence", linearize, specimens, self._keys[1], self._data[0])
+        operands = (specimens, self._keys[1], self._data[0])
+        evaluation = self._evaluation("linearize divergence", self.problem.linearize, *operands)
         self.medians[position.tobytes()] = np.median(np.asarray(specimens.points), axis=0)
         # The best point stays on the device: it is where the fit ends, and where `influences` are asked for.
         if evaluation.value < self._best[0]:
@@ -83,11 +71,7 @@ class DivergenceObjective(AbstractObjective):
         Scored sites keep what they draw at `position`, and at other positions the specimens have the weights of
         their densities: no label flips. What acts by path moves the cloud as `extrapolate` says. So the model
         is as smooth as its derivative says, and exact in what acts by score alone. Far away few weights are left, and
-        their noise raises it.
-
-        Args:
-            position: where it is made.
-            number: of another population, independent of those of other numbers; default: the one that calls draw.
+        their noise raises it. Each `number` has a population of its own; without one it is that of calls.
         """
         problem, (simulation_key, divergence_key) = self.problem, self._keys
         keys = (simulation_key if number is None else jax.random.fold_in(simulation_key, number), divergence_key)
@@ -113,18 +97,16 @@ class DivergenceObjective(AbstractObjective):
         """The specimens at a position if they are kept."""
         return self._best[2] if np.array_equal(self._best[1], position) else None
 
-    def left_out(self, position: Float[np.ndarray, "P"]) -> np.ndarray:
+    def left_out(self, position: Float[np.ndarray, "P"]) -> Int[np.ndarray, " failed"]:
         """Which specimens are left out at a position, because they fail."""
         self.specimens(position)
         return np.flatnonzero(np.asarray(self._best[3]) != np.arange(self.num_specimens))
 
     def influences(self, position: Float[np.ndarray, "P"], num_fresh: int = 0) -> Influences:
-        """The divergence about a position, and what each specimen does to its gradient.
+        """The divergence about a position, and what each specimen does to its gradient; at the least loss for nothing.
 
-        Args:
-            position: where; that of the least loss costs no simulation.
-            num_fresh: number of simulated specimens besides, independent of those of other calls. All are looked at
-                together: the noise of the curvature falls with their number. Those that are not finite are left out.
+        So many fresh specimens, independent of those of calls, are looked at besides: the noise of the curvature falls
+        with their number. Those that are not finite are left out.
         """
         parts = [self.specimens(position)]
         while (size := min(num_fresh, self.num_specimens)) > 0:
@@ -132,28 +114,15 @@ class DivergenceObjective(AbstractObjective):
             fresh = self._draw(position, key, size)[0]
             parts.append(jax.tree.map(lambda x, good=are_finite(fresh): x[good], fresh))  # noqa: B008
             num_fresh -= size
-        return influences(self.problem, parts, self._keys[1], self._data[0])
+        return self.problem.influences(parts, self._keys[1], self._data[0])
 
-    def _draw(self, position, simulation_key, num_specimens=None):
+    def _draw(
+        self, position: Float[np.ndarray, "P"], simulation_key: Array, num_specimens: int | None = None
+    ) -> tuple[Specimens, Int[Array, " M"]]:
         specimens, rows, failed = self.problem.simulate(position, simulation_key, num_specimens or self.num_specimens)
         if failed.size and self.first_failure is None:
             self.first_failure = (position, failed)
         return specimens, rows
 
-    def _evaluation(self, name, fn, *args):
+    def _evaluation(self, name: str, fn: Callable, *args: Any) -> Evaluation:
         return Evaluation(*(np.asarray(part, float) for part in self.problem.programs(name, fn, *args)))
-
-
-def influences(problem: Problem, parts: Sequence[Specimens], divergence_key: Array, measured: Array) -> Influences:
-    """What a measured cloud and the simulated specimens of all parts, put together, say of the divergence.
-
-    An influence is made of the tangents of the simulated specimens, whose noise widens its covariance; the estimate
-    itself does not scatter by it. Its size is known from disjoint parts of the simulation, and the influences are
-    shortened in the directions that hold it, until their covariance is that of influences without noise.
-    """
-    pooled = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
-    linearization, *others = problem.programs("influences", problem.influences, pooled, divergence_key, measured)
-    of_measured, of_simulated, of_parts = (np.asarray(part, float) for part in others)
-    evaluation = Evaluation(*(np.asarray(part, float) for part in linearization))
-    shrink = noise_shrinkage(of_measured, of_parts)
-    return Influences(evaluation, of_measured @ shrink, of_simulated @ shrink)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from ..optimise import Basin
 from ..population import ParameterSpace
@@ -13,14 +14,10 @@ _NUM_SPREADS = 4.0
 _SAME_LOSS = 3.0
 
 
-def describe_outside(parameters: ParameterSpace, position: np.ndarray, prior: np.ndarray) -> tuple[str, ...]:
-    """The parameters whose estimate lies far beyond all draws of the prior.
-
-    Args:
-        parameters: of the model.
-        position: the estimate in unconstrained space, shape (P,).
-        prior: draws of the prior there, shape (num, P).
-    """
+def describe_outside(
+    parameters: ParameterSpace, position: Float[np.ndarray, "P"], prior: Float[np.ndarray, "draws P"]
+) -> tuple[str, ...]:
+    """The parameters whose estimate lies far beyond all draws of the prior, both in unconstrained space."""
     prior = prior[np.isfinite(prior).all(axis=1)].astype(position.dtype)
     if len(prior) < 2:
         return ()
@@ -40,13 +37,12 @@ def describe_outside(parameters: ParameterSpace, position: np.ndarray, prior: np
 def describe_exchangeable(basins: Sequence[Basin], floor: float) -> tuple[str, ...]:
     """Vectors whose entries have changed places between basins of about the same loss, and what to do.
 
-    Args:
-        basins: the ends of a fit, best first.
-        floor: divergence that sampling noise makes.
+    The basins are the ends of a fit, best first; `floor` is the divergence that sampling noise makes.
     """
     alive = [b for b in basins if b.params and b.loss <= basins[0].loss + _SAME_LOSS * max(floor, basins[0].loss / 10)]
     vectors = [name for name, value in alive[0].params.items() if value.ndim == 1] if alive else []
-    names = [name for name in vectors if any(_are_permuted(*pair) for pair in _pairs(alive, name))]
+    pairs = list(itertools.combinations([basin.params for basin in alive], 2))
+    names = [name for name in vectors if any(_are_permuted(first[name], second[name]) for first, second in pairs)]
     if not names:
         return ()
     return (
@@ -55,12 +51,8 @@ def describe_exchangeable(basins: Sequence[Basin], floor: float) -> tuple[str, .
     )
 
 
-def _pairs(basins, name):
-    return itertools.combinations([np.asarray(basin.params[name], float) for basin in basins], 2)
-
-
-def _are_permuted(first, second):
+def _are_permuted(first: np.ndarray, second: np.ndarray) -> bool:
     def apart(a, b):
-        return np.abs(a - b).max() / max(np.abs(first).max(), 1e-300)
+        return np.abs(a.astype(float) - b).max() / max(np.abs(first).max(), 1e-300)
 
-    return apart(np.sort(first), np.sort(second)) < 0.1 and apart(first, second) > 0.2
+    return bool(apart(np.sort(first), np.sort(second)) < 0.1 and apart(first, second) > 0.2)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, Float
 
 from .._keys import single_key
 from .._table import AbstractReport, Table
@@ -16,9 +16,8 @@ from ..clouds import checked_fraction, without_failed
 from ..divergences import AbstractLeastSquaresDivergence, covariance_of, sandwich
 from ..optimise import Evaluation
 from ..population import Simulator
-from ._divergence_objective import Influences, influences
 from ._minimum_distance import MinimumDistance
-from ._problem import Problem, are_finite
+from ._problem import Influences, Problem, are_finite
 
 _SHOWN_SIZES = (100, 1000, 10_000)
 _SHOWN_TARGET = 0.05
@@ -100,15 +99,13 @@ class Identifiability(AbstractReport, eqx.Module):
             raise ValueError(f"relative_error must be positive, 0.05 for 5 %; got {relative_error}.")
         return {name: _ceil((error / relative_error) ** 2) for name, error in self.relative_errors(1).items()}
 
-    def _table(self):
-        sizes = [f"N = {size}" for size in _SHOWN_SIZES]
-        rows = [("parameter", "value", *sizes, f"N for {_SHOWN_TARGET:.0%}")]
+    def _table(self) -> Table:
+        rows = [("parameter", "value", *(f"N = {size}" for size in _SHOWN_SIZES), f"N for {_SHOWN_TARGET:.0%}")]
         values, errors = np.concatenate([v.ravel() for v in self.params.values()]), self._errors()
         for label, value, error in zip(self.labels, values, errors, strict=True):
             rows.append(_row(label, f"{value:.4g}", _relative(error, value)))
-        for name, error in self.relative_errors(1).items():
-            if self.params[name].size > 1:
-                rows.append(_row(name, "2-norm", error))
+        errors_of_norms = self.relative_errors(1).items()
+        rows += [_row(name, "2-norm", error) for name, error in errors_of_norms if self.params[name].size > 1]
         accuracy = np.concatenate([value.ravel() for value in self.monte_carlo_error.values()])
         known = f" (Monte-Carlo accuracy {np.nanmax(accuracy):.0%})" if np.isfinite(accuracy).any() else ""
         spectrum = ", ".join(f"{max(value, 0):.2g}" for value in self.eigenvalues)
@@ -123,7 +120,7 @@ class Identifiability(AbstractReport, eqx.Module):
         title = f"Identifiability, from {self.stats['populations']} populations of {self.stats['specimens']} specimens"
         return Table(title, rows, notes)
 
-    def _errors(self):
+    def _errors(self) -> Float[np.ndarray, " entries"]:
         return np.where(self._determined, np.sqrt(np.maximum(np.diag(self.covariance), 0)), np.inf)
 
 
@@ -207,8 +204,8 @@ def identifiability(
     parts = [problem.simulate(vector, key, simulator.num_specimens)[0] for _, key, _ in keys_of]
     if not all(are_finite(part).all() for part in parts):
         raise RuntimeError(_NOT_FINITE)
-    each = [influences(problem, [part], key[2], y) for part, key, y in zip(parts, keys_of, measured, strict=True)]
-    pooled = [influences(problem, parts, key[2], jnp.concatenate(measured)) for key in keys_of]
+    each = [problem.influences([part], key[2], y) for part, key, y in zip(parts, keys_of, measured, strict=True)]
+    pooled = [problem.influences(parts, key[2], jnp.concatenate(measured)) for key in keys_of]
     return _report(problem, vector, params, each, pooled)
 
 
@@ -219,7 +216,13 @@ _NOT_FINITE = (
 )
 
 
-def _report(problem: Problem, vector, params, each: list[Influences], pooled: list[Influences]) -> Identifiability:
+def _report(
+    problem: Problem,
+    vector: Float[np.ndarray, "P"],
+    params: Mapping[str, Any],
+    each: list[Influences],
+    pooled: list[Influences],
+) -> Identifiability:
     """Predictions from all populations together, for the directions of each; their errors from each by itself."""
     eps, labels = float(np.finfo(vector.dtype).eps), problem.parameters.labels
     jacobian = problem.parameters.jacobian(vector)
@@ -232,8 +235,8 @@ def _report(problem: Problem, vector, params, each: list[Influences], pooled: li
 
     mean, covariance, loose = covariance_from(*pooled)
     loose = jacobian @ loose
-    size = np.abs(loose) / np.maximum(np.linalg.norm(loose, axis=0), 1e-300)
-    determined = ~(size > 1e-2).any(axis=1)
+    share = np.abs(loose) / np.maximum(np.linalg.norm(loose, axis=0), 1e-300)
+    determined = ~(share > 1e-2).any(axis=1)
 
     variances = np.array([np.diag(covariance_from(look)[1]) for look in each])
     # A standard error moves by half of what its square moves.
@@ -244,42 +247,38 @@ def _report(problem: Problem, vector, params, each: list[Influences], pooled: li
     weight = np.sqrt(np.where(raw > 1e-24 * raw.max(initial=0.0), raw, 1.0))
     values, vectors = np.linalg.eigh((mean.curvature - mean.curvature_noise) / weight / weight[:, None])
     directions = problem.parameters.describe_directions(jacobian @ (vectors / weight[:, None]))
-    shaped = {name: np.asarray(params[name]) for name in problem.parameters}
+    size = problem.simulator.num_specimens
     return Identifiability(
-        params=shaped,
+        params={name: np.asarray(params[name]) for name in problem.parameters},
         labels=tuple(labels),
         covariance=covariance,
         eigenvalues=values,
         directions=directions,
         undetermined=problem.parameters.describe_directions(loose),
         monte_carlo_error=problem.parameters.by_name(accuracy),
-        stats={
-            "populations": len(each),
-            "specimens": problem.simulator.num_specimens,
-            "solves": 2 * len(each) * problem.simulator.num_specimens,
-        },
+        stats={"populations": len(each), "specimens": size, "solves": 2 * len(each) * size},
         _determined=determined,
     )
 
 
-def _noise(num_data, num_simulated):
+def _noise(num_data: int, num_simulated: int | None) -> float:
     for name, number in (("num_data", num_data), ("num_simulated", num_simulated)):
         if number is not None and not number > 0:
             raise ValueError(f"{name} must be positive; got {number}.")
     return 1 / num_data + (0.0 if num_simulated is None else 1 / num_simulated)
 
 
-def _relative(error, value):
+def _relative(error: Any, value: Any) -> float:
     size = float(np.linalg.norm(value))
     return float(np.linalg.norm(error)) / size if size > 0 else math.inf
 
 
-def _row(label, value, error):
+def _row(label: str, value: str, error: float) -> tuple[str, ...]:
     """A line of the table; `error` is the relative one of a single specimen."""
     cells = [f"{error / math.sqrt(size):.2%}" if math.isfinite(error) else "-" for size in _SHOWN_SIZES]
     needed = _ceil((error / _SHOWN_TARGET) ** 2)
     return (label, value, *cells, f"{needed:,}" if math.isfinite(needed) else "-")
 
 
-def _ceil(number):
+def _ceil(number: float) -> int | float:
     return math.ceil(number) if math.isfinite(number) else math.inf

@@ -1,8 +1,10 @@
 """Minimum-distance estimation: simulated and measured specimens should be distributed alike."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +17,7 @@ from .._pickling import ByValue
 from .._results import RESULTS
 from .._store import digest
 from ..clouds import CloudScale, checked_fraction, describe_difference
-from ..divergences import AbstractDivergence
+from ..divergences import AbstractDivergence, sampling_noise
 from ..optimise import (
     CONVERGED,
     DRAWS_PER_START,
@@ -35,7 +37,7 @@ from ._evidence import describe_exchangeable, describe_outside
 from ._problem import Problem
 from ._results import MinimumDistanceResult
 from ._search import checked_optimizer, follow, search
-from ._standard_errors import StandardErrors, num_fresh, spread_of, standard_errors
+from ._standard_errors import StandardErrors, spread_of, standard_errors
 
 _NUM_PRIOR_DRAWS, _NUM_KEPT_DRAWS = 64, 256
 
@@ -165,7 +167,7 @@ class MinimumDistance:
         need as many specimens as make 10,000 with the population, at most one and a half times as many. A warning
         says if parameters act by scores and fewer than twice as many specimens are simulated as were measured.
         """
-        begin, rng_key = time.perf_counter(), single_key(rng_key)
+        begin, rng_key, noise_fn = time.perf_counter(), single_key(rng_key), partial(sampling_noise, self.divergence)
         if num_starts < 1 or len(starts) > num_starts:
             raise ValueError(
                 f"num_starts must be at least 1 and the number of starts; got {num_starts}, {len(starts)}."
@@ -175,7 +177,7 @@ class MinimumDistance:
         settings = self.optimizer if isinstance(self.optimizer, LevenbergMarquardt) else None
         if settings is not None:
             warn_of_few_simulated(problem.simulator, self.scale.num_specimens)
-        prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
+        prior_key, *keys, noise_key, steps_key = jax.random.split(rng_key, 5)
         num_draws = getattr(settings, "max_rounds", 1) * num_starts * DRAWS_PER_START
         draws = np.array(parameters.sample_vectors(prior_key, max(num_draws, _NUM_KEPT_DRAWS)))
         prior, drawn = draws[: max(num_draws, _NUM_PRIOR_DRAWS)].copy(), draws[:_NUM_PRIOR_DRAWS]
@@ -196,14 +198,14 @@ class MinimumDistance:
             with Progress(show=progress, unit="descents" if settings is not None else "steps") as bar:
                 recorder = Recorder(Checkpoint(checkpoint, fingerprint), bar)
                 problem.begin_run(self.scale, recorder)
-                noise, keys = problem.noise(noise_key), (simulation_key, divergence_key)
+                noise = float(problem.programs("noise", noise_fn, problem.data[0], noise_key))
                 objective: DivergenceObjective | None
                 if settings is not None:
                     descents = Descents(settings, spread_of(prior), recorder)
-                    outcome, objective = search(problem, descents, prior, num_starts, keys, noise, drawn)
+                    outcome, objective = search(problem, descents, prior, num_starts, (*keys,), noise, drawn)
                 else:
                     optax: Any = self.optimizer, self.num_steps, self.batch_size
-                    outcome, objective = follow(problem, prior[:num_starts], steps_key, keys, noise, *optax)
+                    outcome, objective = follow(problem, prior[:num_starts], steps_key, (*keys,), noise, *optax)
         except KeyboardInterrupt:
             if checkpoint is None:
                 raise
@@ -235,7 +237,7 @@ class MinimumDistance:
         self._cache[:] = [] if active_handlers() else [(args, kwargs, problem)]
         return problem
 
-    def _check_model(self, simulator):
+    def _check_model(self, simulator: Simulator) -> None:
         self.scale.check_model(simulator.compared, simulator.effective, simulator.num_specimens)
 
     def _result(
@@ -250,7 +252,7 @@ class MinimumDistance:
         num_data, num_simulated = self.scale.num_specimens, simulator.num_specimens
         precision = StandardErrors()
         if objective is not None:
-            precision = standard_errors(problem, best, objective, prior, num_fresh(num_simulated))
+            precision = standard_errors(problem, best, objective, prior, is_final=True)
         result: Any = RESULTS.successful if best.status == CONVERGED else RESULTS.fit_not_converged
         evidence = describe_outside(problem.parameters, best.position, prior)
         if evidence:
@@ -267,11 +269,9 @@ class MinimumDistance:
             points = objective.specimens(best.position).points
             evidence += describe_difference(self.scale.names, np.asarray(problem.data[0]), np.asarray(points))
         num_failed = None if objective is None else 0
-        if self.max_failed and objective is not None:
+        if objective is not None and self.max_failed:
             num_failed = objective.left_out(best.position).size
-        losses = np.full((len(outcome.losses), max(map(len, outcome.losses))), np.nan)
-        for row, values in zip(losses, outcome.losses, strict=True):
-            row[: len(values)] = values
+        losses = np.array(list(itertools.zip_longest(*outcome.losses, fillvalue=np.nan))).T
         return MinimumDistanceResult(
             params=problem.parameters.at(best.position),
             labels=tuple(problem.parameters.labels),

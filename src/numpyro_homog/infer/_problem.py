@@ -1,6 +1,7 @@
 """A model against data: the functions of a fit, compiled once."""
 
-from functools import partial
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,21 +9,23 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..clouds import CloudScale, without_failed
-from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence, Linearization, sampling_noise
-from ..optimise import Recorder
+from ..divergences import AbstractDivergence, AbstractLeastSquaresDivergence, Linearization, noise_shrinkage
+from ..optimise import Evaluation, Recorder
 from ..population import Simulator, Specimens
 
 _NUM_PARTS = 5
 
 
+class Influences(NamedTuple):
+    """The divergence about a point, and the influence of measured, (N, P), and simulated specimens, (M, P)."""
+
+    evaluation: Evaluation
+    of_measured: np.ndarray
+    of_simulated: np.ndarray
+
+
 class Problem:
     """A simulator, data and a divergence, with everything that is compiled for them once.
-
-    Args:
-        simulator: of the specimens.
-        scale: what the clouds are measured in.
-        divergence: what is minimised.
-        max_failed: largest fraction of simulated specimens that is left out where they fail.
 
     Attributes:
         data: cloud of the data, shape (N, p), and the factors, (p,), that bring simulated clouds into its scale.
@@ -74,14 +77,11 @@ class Problem:
             return *without_failed(whole, self.max_failed), failed
         return whole, jnp.arange(num_specimens), failed
 
-    def cloud(self, vector: Array, rng_key: Array, rescale: Array) -> Float[Array, "simulated components"]:
-        """Cloud of the population at an unconstrained vector; traceable."""
-        values = self.simulator.simulate(self.parameters.from_vector(vector), rng_key)
-        return without_failed(self._points(rescale)(values), self.max_failed)[0]
-
     def value(self, vector: Array, keys: tuple[Array, Array], data: tuple[Array, Array]) -> Array:
         """Any divergence of the population, by keys of simulation and divergence; traceable."""
-        return self.divergence(self.cloud(vector, keys[0], data[1]), data[0], rng_key=keys[1])
+        values = self.simulator.simulate(self.parameters.from_vector(vector), keys[0])
+        cloud, _ = without_failed(self._points(data[1])(values), self.max_failed)
+        return self.divergence(cloud, data[0], rng_key=keys[1])
 
     def value_and_gradient(
         self, vector: Array, keys: tuple[Array, Array], data: tuple[Array, Array]
@@ -107,35 +107,36 @@ class Problem:
         options = weights if scores is None else weights | {"scores": scores}
         return self.least_squares.linearize(cloud, tangents, measured, rng_key=divergence_key, **options)
 
-    def influences(
-        self, specimens: Specimens, divergence_key: Array, measured: Array
-    ) -> tuple[Linearization, Array, Array, Array]:
-        """The divergence from a measured cloud, and the influence of specimens on its gradient; traceable.
+    def influences(self, parts: Sequence[Specimens], divergence_key: Array, measured: Array) -> Influences:
+        """What a measured cloud and the simulated specimens of all parts, put together, say of the divergence.
 
-        Returns:
-            Linearisation; influence of the measured, shape (N, P), and of the simulated specimens, (M, P); and that of
-            the measured ones for disjoint parts of the simulation, (num_parts, N, P).
+        An influence is made of the tangents of the simulated specimens, whose noise widens its covariance; the estimate
+        itself does not scatter by it. Its size is known from disjoint parts of the simulation, and the influences are
+        shortened in the directions that hold it, until their covariance is that of influences without noise.
         """
 
-        def influence(part, points):
-            cloud, tangents, scores = part
-            options = {} if scores is None else {"scores": scores}
-            return self.least_squares.influence(cloud, tangents, points, rng_key=divergence_key, **options)
+        def look(specimens, divergence_key, measured):
+            def influence(part, points):
+                cloud, tangents, scores = part
+                options = {} if scores is None else {"scores": scores}
+                return self.least_squares.influence(cloud, tangents, points, rng_key=divergence_key, **options)
 
-        size = max(1, specimens.points.shape[0] // _NUM_PARTS)
-        parts = jax.tree.map(lambda x: x[: size * (len(x) // size)].reshape(-1, size, *x.shape[1:]), specimens)
-        return (
-            self.linearize(specimens, divergence_key, measured),
-            influence(specimens, measured),
-            influence(specimens, specimens.points),
-            jax.lax.map(lambda part: influence(part, measured), parts),
-        )
+            size = max(1, specimens.points.shape[0] // _NUM_PARTS)
+            parts = jax.tree.map(lambda x: x[: size * (len(x) // size)].reshape(-1, size, *x.shape[1:]), specimens)
+            return (
+                self.linearize(specimens, divergence_key, measured),
+                influence(specimens, measured),
+                influence(specimens, specimens.points),
+                jax.lax.map(lambda part: influence(part, measured), parts),
+            )
 
-    def noise(self, rng_key: Array) -> float:
-        """`sampling_noise` of the data."""
-        return float(self.programs("noise", partial(sampling_noise, self.divergence), self.data[0], rng_key))
+        pooled = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
+        found = self.programs("influences", look, pooled, divergence_key, measured)
+        linearization, of_measured, of_simulated, of_parts = jax.tree.map(lambda x: np.asarray(x, float), found)
+        shrink = noise_shrinkage(of_measured, of_parts)
+        return Influences(Evaluation(*linearization), of_measured @ shrink, of_simulated @ shrink)
 
-    def _points(self, rescale):
+    def _points(self, rescale: Array) -> Callable[[dict[str, Array]], Array]:
         return lambda values: self.scale.cloud(values) * rescale
 
 

@@ -141,7 +141,7 @@ class MinimumDistanceResult(AbstractReport, eqx.Module):
             point_estimate=_dataset(self.params),
         )
 
-    def _table(self):
+    def _table(self) -> Table:
         estimates = np.concatenate([value.ravel() for value in self.params.values()])
         rows = [("parameter", "estimate", "standard error")]
         if self.standard_errors is None or self.result == RESULTS.misfit:
@@ -164,9 +164,8 @@ class MinimumDistanceResult(AbstractReport, eqx.Module):
         if self.scored:
             ways = [f"{name} by {' and '.join(how)}" for name, how in self.derivatives.items() if how]
             notes.append(f"derivatives: {', '.join(ways)}; scores of {', '.join(self.scored)}")
+        notes += _advice(self.result)
         if self.result != RESULTS.successful:
-            advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
-            notes += ["", f"Beware: {advice}"]
             notes += [f"  undetermined: {direction}" for direction in self.undetermined]
             notes += [f"  at the edge of its support: {name}" for name in self.at_edge]
         notes += [f"  {words}" for words in self.evidence]
@@ -227,7 +226,7 @@ class ReweightedFit(AbstractReport, eqx.Module):
         """Draws of the prior in unconstrained space, shape (num_draws, P)."""
         return self.first.prior
 
-    def _table(self):
+    def _table(self) -> Table:
         rows = [("parameter", "estimate", "standard error", "first stage", "standard error")]
         first_errors = self.first.standard_errors or {name: np.full(v.shape, np.nan) for name, v in self.params.items()}
         columns = (self.params, self.standard_errors, self.first.params, first_errors)
@@ -235,13 +234,14 @@ class ReweightedFit(AbstractReport, eqx.Module):
         for label, *numbers in zip(self.labels, *flat, strict=True):
             rows.append((label, *(f"{x:.{digits}g}" for x, digits in zip(numbers, (5, 2, 5, 2), strict=True))))
         notes = [f"J = {self.j_statistic:.4g} on {self.degrees_of_freedom} degrees of freedom, p = {self.p_value:.2g}"]
-        if self.result != RESULTS.successful:
-            advice = RESULTS[self.result]  # type: ignore[type-arg, name-defined]
-            notes += ["", f"Beware: {advice}"]
-        return Table("ReweightedFit", rows, notes)
+        return Table("ReweightedFit", rows, notes + _advice(self.result))
 
 
-def _dataset(arrays):
+def _advice(result: Any) -> list[str]:
+    return [] if result == RESULTS.successful else ["", f"Beware: {RESULTS[result]}"]  # type: ignore[name-defined]
+
+
+def _dataset(arrays: dict[str, np.ndarray]) -> Any:
     import xarray as xr
 
     return xr.Dataset({k: ([f"{k}_dim_{i}" for i in range(v.ndim)], v) for k, v in arrays.items()})

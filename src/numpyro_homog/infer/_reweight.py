@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 
 from .._keys import single_key
 from .._results import RESULTS
 from ..divergences import WeightedDistance, covariance_of
 from ..optimise import Equations, Recorder, find_root
+from ..population import Specimens
 from ..summaries import AbstractSummary, SlicedQuantiles
 from ._minimum_distance import MinimumDistance
 from ._results import MinimumDistanceResult, ReweightedFit
@@ -106,12 +107,12 @@ def reweight(
         summary = SlicedQuantiles.of_pilot(cloud, rng_key=direction_key, **options)
     weighted = WeightedDistance.from_pilot(cloud, summary, ridge=ridge)
     values, vectors = (np.asarray(part, float) for part in (weighted.eigenvalues, weighted.eigenvectors))
-    pilot_jacobian = vectors.T @ np.asarray(_jacobian(weighted, cloud, tangents, scores), float)
+    pilot_jacobian = vectors.T @ np.asarray(_jacobian(summary, cloud, tangents, scores), float)
     instruments = pilot_jacobian.T / (values + ridge * values.max()) @ vectors.T
     noise = 1 / estimator.scale.num_specimens + 1 / num_simulated
 
     def evaluate(position):
-        looked = _features(weighted, simulate(position, simulation_key), problem.data[0])
+        looked = _features(summary, simulate(position, simulation_key), problem.data[0])
         residual, jacobian, influence = (np.asarray(part, float) for part in looked)
         inner = influence @ instruments.T
         details = (residual, jacobian, inner)
@@ -121,7 +122,7 @@ def reweight(
     residual, jacobian, inner = end.equations.details
     residual = residual + jacobian @ end.step
     inverse = np.linalg.inv(end.equations.jacobian)
-    of_measured = np.asarray(_influence(weighted, problem.data[0]), float) @ instruments.T @ inverse.T
+    of_measured = np.asarray(_influence(summary, problem.data[0]), float) @ instruments.T @ inverse.T
 
     root = vectors.T @ jacobian / np.sqrt(values + ridge * values.max())[:, None]
     curvature = root.T @ root / float(weighted.num_effective)
@@ -153,7 +154,14 @@ def reweight(
     )
 
 
-def _j_statistic(values, vectors, ridge, residual, jacobian, noise):
+def _j_statistic(
+    values: Float[np.ndarray, "F"],
+    vectors: Float[np.ndarray, "F F"],
+    ridge: float,
+    residual: Float[np.ndarray, "F"],
+    jacobian: Float[np.ndarray, "F P"],
+    noise: float,
+) -> tuple[float, int]:
     """Squared length of the whitened residual off the tangent space, and its degrees of freedom."""
     kept = values > ridge * values.max()
     white = (vectors[:, kept] / np.sqrt(values[kept])).T
@@ -163,24 +171,18 @@ def _j_statistic(values, vectors, ridge, residual, jacobian, noise):
     return float(rest @ rest / noise), int(kept.sum()) - jacobian.shape[1]
 
 
-@eqx.filter_jit
-def _jacobian(weighted, cloud, tangents, scores):
-    return weighted.summary.jacobian(cloud, tangents, scores)
+_jacobian = eqx.filter_jit(lambda summary, *specimens: summary.jacobian(*specimens))
+_influence = eqx.filter_jit(lambda summary, cloud: summary.influence(cloud, cloud))
 
 
 @eqx.filter_jit
-def _features(weighted, simulated, measured):
-    cloud, tangents, scores = simulated
-    residual = weighted.summary(cloud) - weighted.summary(measured)
-    return residual, weighted.summary.jacobian(cloud, tangents, scores), weighted.summary.influence(cloud, cloud)
+def _features(summary: AbstractSummary, simulated: Specimens, measured: Array) -> tuple[Array, Array, Array]:
+    """Residual of the features, their Jacobian and influence."""
+    cloud, residual = simulated.points, summary(simulated.points) - summary(measured)
+    return residual, summary.jacobian(*simulated), summary.influence(cloud, cloud)
 
 
-@eqx.filter_jit
-def _influence(weighted, cloud):
-    return weighted.summary.influence(cloud, cloud)
-
-
-def _check_fit(estimator, fit):
+def _check_fit(estimator: MinimumDistance, fit: MinimumDistanceResult) -> None:
     same = fit.data.keys() == estimator._data.keys() and all(
         np.array_equal(fit.data[key], estimator._data[key]) for key in fit.data
     )

@@ -32,12 +32,7 @@ def checked_optimizer(
     num_steps: int | None,
     batch_size: int | None,
 ) -> LevenbergMarquardt | GradientTransformation:
-    """The optimizer, by default the one for sums of squares.
-
-    Raises:
-        TypeError: if the divergence is none.
-        ValueError: if the options do not fit the optimizer, or it not the divergence.
-    """
+    """The optimizer, by default the one for sums of squares; an error if divergence or options do not fit it."""
     if not isinstance(divergence, AbstractDivergence):
         raise TypeError(f"divergence must be an AbstractDivergence, as SlicedWasserstein() is; got {divergence!r}.")
     least_squares = isinstance(divergence, AbstractLeastSquaresDivergence)
@@ -71,17 +66,8 @@ def search(
 ) -> tuple[Outcome, DivergenceObjective]:
     """Levenberg-Marquardt from many starts, on objectives of few, some and all specimens; the last one is returned.
 
-    Args:
-        problem: what is fitted.
-        descents: runs the descents.
-        draws: where they begin; see `MultiStart`.
-        num_starts: in a round.
-        keys: of the simulated sites and of the divergence, held fixed.
-        noise: `sampling_noise` of the data.
-        prior: draws of the prior that tell what is undetermined.
-
-    Raises:
-        RuntimeError: if no start can be evaluated.
+    The keys of the simulated sites and of the divergence are held fixed; `noise` is the `sampling_noise` of the data,
+    and `prior` tells what is undetermined.
     """
     settings, whole, chunk = descents.settings, problem.simulator.num_specimens, problem.simulator.chunk_size
     part = math.ceil((settings.num_screening or max(500, whole // 16)) / chunk) * chunk

@@ -4,9 +4,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from ..divergences import Sandwich, covariance_of, sandwich
-from ..optimise import Descent
+from ..optimise import Descent, Evaluation
 from ._divergence_objective import DivergenceObjective
 from ._problem import Problem
 
@@ -29,30 +30,25 @@ class StandardErrors(NamedTuple):
     influences: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def num_fresh(num_simulated: int) -> int:
-    """Number of specimens that a fit simulates for its standard errors alone.
-
-    With those of the fit 10,000, but at most one and a half times as many as those.
-    """
-    return max(0, min(_ENOUGH - num_simulated, math.ceil(_MOST_FRESH * num_simulated)))
-
-
 def standard_errors(
-    problem: Problem, best: Descent, objective: DivergenceObjective, prior: np.ndarray, num_fresh: int = 0
+    problem: Problem,
+    best: Descent,
+    objective: DivergenceObjective,
+    prior: Float[np.ndarray, "draws P"],
+    *,
+    is_final: bool = False,
 ) -> StandardErrors:
-    """Precision of an estimate.
+    """Precision of the estimate at the end `best` of a descent on this objective.
 
-    Args:
-        problem: what was fitted.
-        best: the descent that ended at the estimate.
-        objective: on the population that it was fitted on.
-        prior: draws of the prior in unconstrained space, shape (num_draws, P).
-        num_fresh: number of specimens to simulate besides.
+    If it is the final one, specimens are simulated for it alone: with those of the fit 10,000, but at most one and a
+    half times as many as those.
     """
+    whole = problem.simulator.num_specimens
+    num_fresh = max(0, min(_ENOUGH - whole, math.ceil(_MOST_FRESH * whole))) if is_final else 0
     evaluation, of_measured, of_simulated = objective.influences(best.position, num_fresh)
     if best.num_populations > 1:
         evaluation = best.evaluation  # the mean over the populations of its rounds
-    num_simulated = int(best.num_populations) * problem.simulator.num_specimens
+    num_simulated = int(best.num_populations) * whole
     scatter = covariance_of(of_measured) / len(of_measured) + covariance_of(of_simulated) / num_simulated
     eps, labels = float(np.finfo(best.position.dtype).eps), problem.parameters.labels
     jacobian = problem.parameters.jacobian(best.position)
@@ -68,7 +64,7 @@ def standard_errors(
     # At most one parameter for each coordinate: the first of those that it moves most, in units of the prior.
     edge = np.zeros(len(jacobian), bool)
     edge[np.argmax(np.abs(jacobian) / _width(known)[:, None], axis=0)[fixed]] = True
-    drawn = _entries(problem, normal_draws(best.position, found.covariance, _NUM_DRAWS))
+    drawn = _entries(problem, _normal_draws(best.position, found.covariance, _NUM_DRAWS))
     lost = _is_wider_than_prior(drawn, known) & ~flat & ~edge
     words = [f"{labels[i]} (its prior is narrower)" for i in np.flatnonzero(lost)]
     variances = np.diag(covariance)
@@ -86,15 +82,22 @@ def standard_errors(
     )
 
 
-def normal_draws(mean: np.ndarray, covariance: np.ndarray, num_draws: int) -> np.ndarray:
-    """Draws of N(mean, covariance) by fixed numbers, shape (num_draws, P), in the precision of the mean."""
+def _normal_draws(
+    mean: Float[np.ndarray, "P"], covariance: Float[np.ndarray, "P P"], num_draws: int
+) -> Float[np.ndarray, "draws P"]:
+    """Draws of N(mean, covariance) by fixed numbers, in the precision of the mean."""
     noise = np.random.default_rng(0).standard_normal((num_draws, len(mean)))
     values, vectors = np.linalg.eigh(covariance)
     return (mean + (noise * np.sqrt(np.maximum(values, 0))) @ vectors.T).astype(mean.dtype)
 
 
-def _fixed_at_edge(jacobian, covariance, prior, width):
-    """Which coordinates of unconstrained space have run to an edge of the support, shape (P,).
+def _fixed_at_edge(
+    jacobian: Float[np.ndarray, "entries P"],
+    covariance: Float[np.ndarray, "P P"],
+    prior: Float[np.ndarray, "draws P"],
+    width: Float[np.ndarray, " entries"],
+) -> Bool[np.ndarray, "P"]:
+    """Which coordinates of unconstrained space have run to an edge of the support.
 
     There no step of the size of the prior moves any parameter by a hundredth of the width of its prior. If the data
     tell the coordinate all the same, it is a value near the edge, not one at it.
@@ -106,7 +109,9 @@ def _fixed_at_edge(jacobian, covariance, prior, width):
     return (reach < _AT_EDGE) & ~known
 
 
-def _sandwich_of(evaluation, scatter, eps, free):
+def _sandwich_of(
+    evaluation: Evaluation, scatter: Float[np.ndarray, "P P"], eps: float, free: Int[np.ndarray, " free"]
+) -> Sandwich:
     """The sandwich of some coordinates, the others fixed."""
     block, num = np.ix_(free, free), len(scatter)
     part = evaluation._replace(
@@ -124,8 +129,10 @@ def _sandwich_of(evaluation, scatter, eps, free):
     )
 
 
-def _is_wider_than_prior(drawn, known):
-    """Which constrained parameters have a sampling distribution wider than their prior, shape (num_parameters,).
+def _is_wider_than_prior(
+    drawn: Float[np.ndarray, "draws entries"], known: Float[np.ndarray, "prior entries"]
+) -> Bool[np.ndarray, " entries"]:
+    """Which constrained parameters have a sampling distribution wider than their prior.
 
     A descent that ran away (a phase that vanished) ends where the divergence is all but flat: there a linearised
     standard error is finite, and huge or meaningless. Outside of the prior the two widths do not compare: what is far
@@ -136,18 +143,18 @@ def _is_wider_than_prior(drawn, known):
     return (width > _width(known)) & ~(is_outside & (np.abs(estimate - np.median(known, axis=0)) > 2 * width))
 
 
-def _entries(problem, vectors):
-    """Raveled constrained parameters, shape (num_draws, num_entries), with large numbers for infinite ones."""
+def _entries(problem: Problem, vectors: Float[np.ndarray, "draws P"]) -> Float[np.ndarray, "draws entries"]:
+    """Raveled constrained parameters, with large numbers for infinite ones."""
     return np.nan_to_num(problem.parameters.table(vectors), nan=0.0, posinf=1e300, neginf=-1e300)
 
 
-def _width(draws):
-    """Distance of the percentiles 16 and 84, shape (num_parameters,)."""
+def _width(draws: Float[np.ndarray, "draws entries"]) -> Float[np.ndarray, " entries"]:
+    """Distance of the percentiles 16 and 84."""
     return np.maximum(np.diff(np.percentile(draws, _PERCENTILES, axis=0), axis=0)[0], np.finfo(float).tiny)
 
 
-def spread_of(draws: np.ndarray) -> np.ndarray:
-    """Standard deviation of each coordinate over the finite draws, (num, P) to (P,); one if there is none."""
+def spread_of(draws: Float[np.ndarray, "draws P"]) -> Float[np.ndarray, "P"]:
+    """Standard deviation of each coordinate over the finite draws; one if there is none."""
     finite = draws[np.isfinite(draws).all(axis=1)].astype(float)
     spread = finite.std(axis=0) if len(finite) > 1 else np.zeros(draws.shape[1])
     return np.where(spread > 0, spread, 1.0)

@@ -5,7 +5,6 @@ from ._basins import Basin as Basin
 from ._basins import BasinTable as BasinTable
 from ._basins import group_by_basin as group_by_basin
 from ._basins import is_same_basin as is_same_basin
-from ._checkpoint import Checkpoint as Checkpoint
 from ._descents import Descents as Descents
 from ._levenberg_marquardt import CONVERGED as CONVERGED
 from ._levenberg_marquardt import Descent as Descent
@@ -20,6 +19,7 @@ from ._multi_start import Outcome as Outcome
 from ._objective import AbstractObjective as AbstractObjective
 from ._objective import Evaluation as Evaluation
 from ._progress import Progress as Progress
+from ._recorder import Checkpoint as Checkpoint
 from ._recorder import Recorder as Recorder
 from ._small_systems import Equations as Equations
 from ._small_systems import find_root as find_root

@@ -36,12 +36,12 @@ class _Round(NamedTuple):
     end: np.ndarray
     status: str
 
-    def to_arrays(self):
+    def to_arrays(self) -> dict[str, np.ndarray]:
         own = {name: np.asarray(value) for name, value in self._asdict().items() if name != "begin"}
         return own | {f"begin.{name}": value for name, value in self.begin._asdict().items()}
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "_Round":
         begin = Evaluation(*(arrays[f"begin.{name}"] for name in Evaluation._fields))
         return cls(arrays["position"], begin, arrays["end"], str(arrays["status"]))
 
@@ -85,9 +85,7 @@ def average_descents(
     counted: list[_Round] = []
     radius = _REACH
     for number in range(_MAX_ROUNDS):
-        found = _run_round(
-            descents, f"{name} round {number}", objective, position, number, math.inf if rounds else bound
-        )
+        found = _run_round(descents, name, objective, position, number, math.inf if rounds else bound)
         best = min((one.begin.value for one in rounds), default=math.inf)
         if found.status in (FAILED, ABANDONED) and not rounds:
             return ended(found.position, found.begin, [found], found.status)
@@ -111,10 +109,7 @@ def average_descents(
     if len(counted) < _NUM_AVERAGED:
         return ended(rounds[-1].position, rounds[-1].begin, rounds, EXHAUSTED)
     position = np.mean([one.end for one in counted], axis=0).astype(position.dtype)
-    saved = descents.recorder.get(f"{name} mean")
-    if saved is None:
-        saved = objective(position)._asdict()
-        descents.recorder.put(f"{name} mean", saved)
+    saved = descents.recorder.once(f"{name} mean", lambda: objective(position)._asdict())
     seen = [Evaluation(**saved), *(one.begin for one in counted)]
     evaluation = seen[0]._replace(
         curvature=np.mean([one.curvature for one in seen], axis=0),
@@ -125,8 +120,11 @@ def average_descents(
     return ended(position, evaluation, rounds, status, len(counted))
 
 
-def _run_round(descents, name, objective, position, number, bound):
+def _run_round(
+    descents: Descents, name: str, objective: AbstractObjective, position: np.ndarray, number: int, bound: float
+) -> _Round:
     """A round that is simulated only if the checkpoint does not know it."""
+    name = f"{name} round {number}"
     saved = descents.recorder.get(name)
     if saved is not None:
         return _Round.from_arrays(saved)
@@ -143,5 +141,5 @@ def _run_round(descents, name, objective, position, number, bound):
     return found
 
 
-def _losses(rounds):
+def _losses(rounds: Sequence[_Round]) -> Float[np.ndarray, " rounds"]:
     return np.array([float(one.begin.value) for one in rounds])

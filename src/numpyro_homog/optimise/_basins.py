@@ -84,5 +84,5 @@ def group_by_basin(descents: Sequence[Descent], tolerance: float) -> list[list[i
     return groups
 
 
-def _format(value):
+def _format(value: np.ndarray) -> str:
     return np.array2string(np.asarray(value), precision=4, separator=", ", max_line_width=10_000)

@@ -55,11 +55,10 @@ class Descents:
             return len(losses) > 5 and losses[-1] - 5 * (losses[-6] - losses[-1]) > bound
 
         saved = self.recorder.get(name)
-        descent = (
-            start_descent(position, objective, self.settings, self.scale)
-            if saved is None
-            else Descent.from_arrays(saved)
-        )
+        if saved is not None:
+            descent = Descent.from_arrays(saved)
+        else:
+            descent = start_descent(position, objective, self.settings, self.scale)
         while True:
             if descent.status == RUNNING and is_hopeless(descent):
                 descent = descent._replace(status=ABANDONED)
@@ -75,9 +74,8 @@ class Descents:
         self, name: str, objective: AbstractObjective, draws: Float[np.ndarray, "draws P"], num_best: int
     ) -> list[np.ndarray]:
         """The draws in `num_best` groups, and the best of each group."""
-        saved = self.recorder.get(name)
-        if saved is None:
-            saved = {"values": np.array([objective(draw).value for draw in draws])}
-            self.recorder.put(name, saved)
-        values = np.where(np.isfinite(saved["values"]), saved["values"], np.inf)
+        values = self.recorder.once(name, lambda: {"values": np.array([objective(draw).value for draw in draws])})[
+            "values"
+        ]
+        values = np.where(np.isfinite(values), values, np.inf)
         return [draws[i::num_best][np.argmin(values[i::num_best])] for i in range(num_best)]

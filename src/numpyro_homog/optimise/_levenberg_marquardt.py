@@ -171,6 +171,6 @@ def damped_step(evaluation: Evaluation, damping: float, scale: np.ndarray) -> np
     return -(vectors * inverse) @ (vectors.T @ (evaluation.gradient / weight)) / weight
 
 
-def promised_fall(evaluation, scale):
+def promised_fall(evaluation: Evaluation, scale: np.ndarray) -> float:
     """Fall of the divergence that the (slightly damped) Newton step promises."""
     return -evaluation.gradient @ damped_step(evaluation, 1e-3, scale)

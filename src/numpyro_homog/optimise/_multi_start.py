@@ -1,8 +1,8 @@
 """Several starts, screening, basins, polishing."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -111,27 +111,23 @@ class MultiStart:
             self._polished[first] = best
         return Outcome(best, self._basins(), self._losses, iterations)
 
-    def _is_plausible(self, number, best, previous):
+    def _is_plausible(self, number: int, best: Descent, previous: Descent | None) -> bool:
         """Whether a right fit ends like this; with a rare loss, only if the last round has found no better basin."""
         floor = self._whole.floor
         is_fruitless = previous is not None and is_same_basin(previous, best.position, floor)
         is_noise = best.evaluation.value <= (MOST_NOISE if is_fruitless else _USUAL_NOISE) * floor
         if not (is_noise and self._is_confirmed()):
             return False
-        name = f"determined {number}"
-        if (saved := self._recorder.get(name)) is None:
-            saved = {"value": np.array(self._is_determined(best))}
-            self._recorder.put(name, saved)
+        saved = self._recorder.once(f"determined {number}", lambda: {"value": np.array(self._is_determined(best))})
         return bool(saved["value"])
 
-    def _is_hopeless(self, best):
+    def _is_hopeless(self, best: Descent) -> bool:
         """Whether nearly all starts agree on an end that few specimens would refuse: then it is the model."""
+        is_refused = best.evaluation.value > max(_HOPELESS * self._noise, MOST_NOISE * self._whole.floor)
         num_agreed = len(self._basins()[0].starts)
-        return best.evaluation.value > max(
-            _HOPELESS * self._noise, MOST_NOISE * self._whole.floor
-        ) and num_agreed >= max(_NUM_AGREED, _AGREED * len(self._ends))
+        return bool(is_refused and num_agreed >= max(_NUM_AGREED, _AGREED * len(self._ends)))
 
-    def _screen(self, number):
+    def _screen(self, number: int) -> None:
         """The starts of one round, on the coarse objectives."""
         first, last = number * self._num_starts, (number + 1) * self._num_starts
         draws = self._draws[DRAWS_PER_START * first : DRAWS_PER_START * last]
@@ -142,10 +138,9 @@ class MultiStart:
             positions = self._descents.best_of(f"draws {number}", self._few, draws, self._num_starts)
             if number == 0:
                 self._on_draws(self._few, draws)
+            floor = _CLOSE * self._few.floor
             scouts = [
-                self._descend(
-                    f"scout {first + i}", self._few, position, _SCOUTING_TOLERANCE, floor=_CLOSE * self._few.floor
-                )
+                self._descend(f"scout {first + i}", self._few, position, _SCOUTING_TOLERANCE, floor=floor)
                 for i, position in enumerate(positions)
             ]
             positions, losses = [scout.position for scout in scouts], [scout.losses for scout in scouts]
@@ -160,12 +155,12 @@ class MultiStart:
         if number == 0 and not is_scouted:
             self._on_draws(self._part, np.array(positions))
 
-    def _descend(self, *where, **options):
+    def _descend(self, *where: Any, **options: Any) -> Descent:
         end = self._descents.run(*where, **options)
         self._recorder.progress.advance()
         return end
 
-    def _groups(self):
+    def _groups(self) -> list[list[int]]:
         return group_by_basin(self._ends, self._part.floor)
 
     def _polish(self, *, is_last: bool) -> None:
@@ -185,7 +180,7 @@ class MultiStart:
             self._losses[i] = np.append(self._losses[i], end.losses)
             self._polished[i] = end
 
-    def _descend_whole(self, name, position, bound=math.inf):
+    def _descend_whole(self, name: str, position: np.ndarray, bound: float = math.inf) -> Descent:
         """On the finest objective: on local models, or if these do not come to rest, as on a coarse one."""
         losses = np.zeros(0)
         if self._whole.has_local_models:
@@ -198,14 +193,14 @@ class MultiStart:
         end = self._descend(name, self._whole, position, self._settings.tolerance, bound=bound, is_settled=True)
         return end._replace(losses=np.append(losses, end.losses))
 
-    def _is_confirmed(self):
+    def _is_confirmed(self) -> bool:
         """Whether two starts ended in the best basin; a basin that one start found may have a better neighbour."""
         best = min(self._polished, key=lambda i: np.nan_to_num(float(self._polished[i].evaluation.value), nan=np.inf))
         firsts, ends = list(self._polished), list(self._polished.values())
         groups = [[firsts[i] for i in group] for group in group_by_basin(ends, self._whole.floor)]
         return self._num_starts == 1 or any(best in group and len(group) > 1 for group in groups + self._groups())
 
-    def _basins(self):
+    def _basins(self) -> list[Basin]:
         """All ends, those on the finest objective first."""
         groups = self._groups()
         firsts, ends = list(self._polished), list(self._polished.values())
@@ -223,12 +218,12 @@ class MultiStart:
         failed = [i for i, end in enumerate(self._ends) if end.status == FAILED]
         return basins + [Basin((i,), math.nan, self._part.num_specimens, {}, FAILED) for i in failed]
 
-    def _basin(self, starts, end, objective):
+    def _basin(self, starts: Sequence[int], end: Descent, objective: AbstractObjective) -> Basin:
         params = self._constrain(end.position)
         return Basin(tuple(starts), float(end.evaluation.value), objective.num_specimens, params, end.status)
 
 
-def _least(ends, floor):
+def _least(ends: Iterable[Descent], floor: float) -> float:
     """Loss that sampling noise can still make of the best end; infinite if there is none yet."""
     best = min((float(end.evaluation.value) for end in ends if end.status != FAILED), default=math.inf)
     return best + math.sqrt(floor * max(floor, best)) if math.isfinite(best) else best

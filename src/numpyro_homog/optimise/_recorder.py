@@ -1,9 +1,73 @@
 """What a run has done so far: counts, checkpoint and progress."""
 
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
 import numpy as np
 
-from ._checkpoint import Checkpoint
+from .._store import write_whole
 from ._progress import Progress
+
+_FINGERPRINT = "fingerprint"
+
+
+class Checkpoint:
+    """Named groups of arrays, in memory and, if a path is given, on disk.
+
+    The file is replaced as a whole, and holds plain arrays and no pickles. Of joined processes (`jax.distributed`) all
+    read it, and the first one writes it.
+
+    Args:
+        path: the file, or None to keep the state in memory only.
+        fingerprint: what the state belongs to.
+
+    Raises:
+        ValueError: if the file exists and is no checkpoint, or one of another run.
+    """
+
+    def __init__(self, path: str | os.PathLike | None, fingerprint: str):
+        self.path = None if path is None else Path(path)
+        self._fingerprint = fingerprint
+        self._groups: dict[str, dict[str, np.ndarray]] = {}
+        if self.path is not None and self.path.exists():
+            self._load(self.path)
+        elif self.path is not None and not self.path.absolute().parent.is_dir():
+            raise ValueError(f"The folder of checkpoint={str(self.path)!r} does not exist.")
+
+    def get(self, group: str) -> dict[str, np.ndarray] | None:
+        """The arrays of a group, or None if there is no such group yet."""
+        return self._groups.get(group)
+
+    def put(self, **groups: dict[str, np.ndarray]) -> None:
+        """Replace groups, and the file."""
+        self._groups |= groups
+        if self.path is None or jax.process_index() > 0:
+            return
+        flat: dict[str, Any] = {_FINGERPRINT: np.array(self._fingerprint)}
+        flat |= {f"{name}/{key}": array for name, part in self._groups.items() for key, array in part.items()}
+        write_whole(self.path, lambda file: np.savez(file, **flat))
+
+    def _load(self, path: Path) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} is not a checkpoint of this package ({error}); remove it or choose another path."
+            ) from error
+        found = str(arrays.pop(_FINGERPRINT, ""))
+        if found != self._fingerprint:
+            raise ValueError(
+                f"{path} belongs to another run: the data, the key, the model's parameters and prior, the sizes or"
+                " the settings differ. Repeat the call that began it to resume, or remove the file to start anew."
+            )
+        for name, array in arrays.items():
+            group, key = name.split("/", 1)
+            self._groups.setdefault(group, {})[key] = array
 
 
 class Recorder:
@@ -37,3 +101,11 @@ class Recorder:
         """Save arrays under a name, with the counts."""
         counts = {"num_simulated": np.array(self.num_simulated), "num_evaluations": np.array(self.num_evaluations)}
         self.checkpoint.put(**{name: arrays, "costs": counts})
+
+    def once(self, name: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """What was saved under a name, or else what `compute` gives, which is saved."""
+        saved = self.get(name)
+        if saved is None:
+            saved = compute()
+            self.put(name, saved)
+        return saved

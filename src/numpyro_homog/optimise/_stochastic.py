@@ -71,14 +71,43 @@ def stochastic_descents(
     Raises:
         RuntimeError: if no step of any start is finite.
     """
+    import optax
+
     window = max(1, min(_WINDOW, num_steps // 2))
     recorder.progress.expect(num_steps * len(starts))
 
-    def run(i, start):
-        key = jax.random.fold_in(rng_key, i)
-        return _descend(objective, optimizer, num_steps, start, key, f"start {i}", window, programs, recorder)
+    def descend(name, start, start_key):
+        """All steps of one start: the mean of its last iterates, and its losses."""
+        leaves, structure = jax.tree.flatten(optimizer.init(jnp.asarray(start)))
+        vector, total, losses = jnp.asarray(start), np.zeros(start.shape), np.zeros(0)
+        if (saved := recorder.get(name)) is not None:
+            vector, total, losses = jnp.asarray(saved["vector"]), saved["total"], saved["losses"]
+            leaves = [jnp.asarray(saved[f"leaf {i}"]) for i in range(len(leaves))]
 
-    runs = [run(i, start) for i, start in enumerate(starts)]
+        def step(vector, leaves, step_key, operands):
+            loss, gradient = objective.value_and_gradient(vector, step_key, operands)
+            updates, new_state = optimizer.update(gradient, jax.tree.unflatten(structure, leaves), vector)
+            good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(gradient))
+            new_vector = jnp.where(good, optax.apply_updates(vector, updates), vector)
+            new_leaves = [jnp.where(good, a, b) for a, b in zip(jax.tree.leaves(new_state), leaves, strict=True)]
+            return new_vector, new_leaves, jnp.where(good, loss, jnp.nan)
+
+        recorder.progress.advance(len(losses))
+        for i in range(len(losses), num_steps):
+            vector, leaves, loss = programs(
+                "step", step, vector, leaves, jax.random.fold_in(start_key, i), objective.operands
+            )
+            recorder.count(objective.num_specimens)
+            losses = np.append(losses, float(loss))
+            if i >= num_steps - window:
+                total = total + np.asarray(vector, float)
+            state: dict[str, Any] = {f"leaf {j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
+            recorder.put(name, state | {"vector": np.asarray(vector), "total": total, "losses": losses})
+            recorder.progress.report(name, losses[-1], objective.num_specimens)
+            recorder.progress.advance()
+        return (total / window).astype(start.dtype), losses
+
+    runs = [descend(f"start {i}", start, jax.random.fold_in(rng_key, i)) for i, start in enumerate(starts)]
     tails = np.array([_mean_finite(losses[-window:]) for _, losses in runs])
     if np.isnan(tails).all():
         raise RuntimeError(
@@ -110,40 +139,6 @@ def stochastic_descents(
     return Outcome(ends[order[0]], basins, [losses for _, losses in runs], [0] * len(runs))
 
 
-def _descend(objective, optimizer, num_steps, start, start_key, name, window, programs, recorder):
-    """All steps of one start: the mean of its last iterates, and its losses."""
-    import optax
-
-    leaves, structure = jax.tree.flatten(optimizer.init(jnp.asarray(start)))
-    vector, total, losses = jnp.asarray(start), np.zeros(start.shape), np.zeros(0)
-    if (saved := recorder.get(name)) is not None:
-        vector, total, losses = jnp.asarray(saved["vector"]), saved["total"], saved["losses"]
-        leaves = [jnp.asarray(saved[f"leaf {i}"]) for i in range(len(leaves))]
-
-    def step(vector, leaves, step_key, operands):
-        loss, gradient = objective.value_and_gradient(vector, step_key, operands)
-        updates, new_state = optimizer.update(gradient, jax.tree.unflatten(structure, leaves), vector)
-        good = jnp.isfinite(loss) & jnp.all(jnp.isfinite(gradient))
-        new_vector = jnp.where(good, optax.apply_updates(vector, updates), vector)
-        new_leaves = [jnp.where(good, a, b) for a, b in zip(jax.tree.leaves(new_state), leaves, strict=True)]
-        return new_vector, new_leaves, jnp.where(good, loss, jnp.nan)
-
-    recorder.progress.advance(len(losses))
-    for i in range(len(losses), num_steps):
-        vector, leaves, loss = programs(
-            "step", step, vector, leaves, jax.random.fold_in(start_key, i), objective.operands
-        )
-        recorder.count(objective.num_specimens)
-        losses = np.append(losses, float(loss))
-        if i >= num_steps - window:
-            total = total + np.asarray(vector, float)
-        state: dict[str, Any] = {f"leaf {j}": np.asarray(leaf) for j, leaf in enumerate(leaves)}
-        recorder.put(name, state | {"vector": np.asarray(vector), "total": total, "losses": losses})
-        recorder.progress.report(name, losses[-1], objective.num_specimens)
-        recorder.progress.advance()
-    return (total / window).astype(start.dtype), losses
-
-
-def _mean_finite(losses):
+def _mean_finite(losses: Float[np.ndarray, " steps"]) -> float:
     finite = losses[np.isfinite(losses)]
     return finite.mean() if 2 * len(finite) > len(losses) else np.nan

@@ -13,7 +13,7 @@ from ._simulator import Simulator as Simulator
 from ._whitening import Whitening as Whitening
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> type[Simulator]:
     if name == "Population":
         warnings.warn("`Population` is now `Simulator`.", DeprecationWarning, stacklevel=2)
         return Simulator

@@ -1,5 +1,7 @@
 """Unconstrained coordinates of a parameter."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,16 @@ def bijection(distribution: dist.Distribution) -> Transform:
     """
     own = _own_bijection(distribution)
     return biject_to(distribution.support) if own is None else own
+
+
+def values_from(unconstrained: Mapping[str, Array]) -> Callable[[dict], Array | None]:
+    """The `substitute_fn` that gives sites their values, from unconstrained ones by name."""
+
+    def substitute_fn(site):
+        if site["type"] == "sample" and site["name"] in unconstrained:
+            return bijection(site["fn"])(unconstrained[site["name"]])
+
+    return substitute_fn
 
 
 def unconstrained_log_density(distribution: dist.Distribution, vector: Array) -> Float[Array, ""]:
@@ -58,7 +70,7 @@ def is_positive(support: constraints.Constraint) -> bool:
     return support is constraints.simplex or (bound is not None and bool(np.all(np.asarray(bound) >= 0)))
 
 
-def _own_bijection(distribution):
+def _own_bijection(distribution: dist.Distribution) -> Transform | None:
     """The transforms of a `TransformedDistribution` from unconstrained space on, or None if they have no inverse."""
     inner = unwrap(distribution)
     if not isinstance(inner, dist.TransformedDistribution):
@@ -71,7 +83,7 @@ def _own_bijection(distribution):
     return composed
 
 
-def _of_entries(support):
+def _of_entries(support: constraints.Constraint) -> constraints.Constraint:
     while isinstance(support, type(constraints.independent(constraints.real, 0))):
         support = support.base_constraint
     return support

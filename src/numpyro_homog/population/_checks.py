@@ -2,22 +2,18 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._compat import Messenger
 
 
 def check_arguments(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
-    """Raise unless the model can be called with these arguments; nothing is run.
-
-    Raises:
-        TypeError: naming what is missing or unknown, and the argument that may be meant.
-    """
+    """Raise TypeError unless the model can be called with these arguments; nothing is run."""
     while isinstance(model, Messenger):
         model = model.fn
     signature = inspect.signature(model)
@@ -25,23 +21,21 @@ def check_arguments(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> 
         signature.bind(*args, **kwargs)
     except TypeError as error:
         unknown = [name for name in kwargs if name not in signature.parameters]
-        near = [match for name in unknown for match in difflib.get_close_matches(name, signature.parameters, n=1)]
+        meant = (guess_name(name, signature.parameters) for name in unknown)
         raise TypeError(
             f"The model takes {signature}, but: {error}. It gets all arguments that the call does not know itself."
-            + (f" Is '{near[0]}' meant?" if near else "")
+            + next(filter(None, meant), "")
         ) from None
 
 
+def guess_name(name: str, known: Iterable[str]) -> str:
+    """The question whether another name is meant, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Is '{near[0]}' meant?" if near else ""
+
+
 def check_names(params: Mapping[str, Any], parameters: Mapping[str, jax.ShapeDtypeStruct]) -> None:
-    """Raise unless there is a value of every parameter.
-
-    Args:
-        params: values by name.
-        parameters: the parameters by name.
-
-    Raises:
-        ValueError: naming those that are missing and those that are given.
-    """
+    """Raise ValueError unless there is a value of every parameter."""
     missing = [name for name in parameters if name not in params]
     if missing:
         raise ValueError(f"Values of all parameters are needed; missing: {missing}, given: {sorted(params)}.")
@@ -72,15 +66,4 @@ def same_arguments(first: Mapping[str, Any] | tuple, second: Mapping[str, Any] |
         first: positional or keyword arguments.
         second: others of the same kind.
     """
-    leaves_1, structure_1 = jax.tree.flatten(first)
-    leaves_2, structure_2 = jax.tree.flatten(second)
-    same_structure: Any = structure_1 == structure_2  # type: ignore[operator]
-    return bool(same_structure) and all(_same(a, b) for a, b in zip(leaves_1, leaves_2, strict=True))
-
-
-def _same(a, b):
-    if a is b:
-        return True
-    if isinstance(a, (np.ndarray, jax.Array)) or isinstance(b, (np.ndarray, jax.Array)):
-        return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(np.asarray(a), np.asarray(b))
-    return type(a) is type(b) and bool(a == b)
+    return bool(eqx.tree_equal(first, second, typematch=True))

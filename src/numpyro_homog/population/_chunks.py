@@ -27,11 +27,7 @@ class Specimens(NamedTuple):
 
 
 def checked_chunk_size(chunk_size: int | None, num_specimens: int, bytes_per_specimen: int) -> int:
-    """Number of specimens in a chunk, by default so many that all chunks are about equal and fit into a cache.
-
-    Raises:
-        ValueError: if it is not a positive integer.
-    """
+    """Number of specimens in a chunk, by default so many that all chunks are about equal and fit into a cache."""
     if chunk_size is None:
         most = specimens_per_chunk(bytes_per_specimen)
         return math.ceil(num_specimens / math.ceil(num_specimens / most))
@@ -41,14 +37,10 @@ def checked_chunk_size(chunk_size: int | None, num_specimens: int, bytes_per_spe
 
 
 def value_and_jacobian(fn: Callable, x: Array, argument: Any, *, is_single: bool) -> tuple[PyTree, PyTree]:
-    """`fn(x, argument)` and its derivative in the vector x, last.
+    """`fn(x, argument)` and its derivative in the vector x, last: forward, a tangent for each entry of x.
 
-    Args:
-        fn: function of a chunk, or of a single specimen.
-        x: vector that all specimens share.
-        argument: what tells the chunk, or if `is_single` the specimens of the chunk along the first axes.
-        is_single: forward over x for a whole chunk, or in reverse over the outputs of each specimen by itself: the one
-            costs a tangent for each entry of x, the other a cotangent for each output.
+    If `is_single`, `fn` is of one specimen, the argument has an axis of them, and each is differentiated by itself in
+    reverse, with a cotangent for each output.
     """
 
     def along(transform, argument):
@@ -65,7 +57,7 @@ def value_and_jacobian(fn: Callable, x: Array, argument: Any, *, is_single: bool
     return value, jacobian
 
 
-def _map_chunks(flat, others):
+def _map_chunks(flat: Float[Array, " flat"], others: tuple[Callable, Array, PyTree, bool]) -> PyTree:
     """`run(flat, rng_key, chunk)` for all chunks, in sequence; `others` is (run, rng_key, chunks, is_single).
 
     If `is_single`, `run` takes one specimen, and chunks have an axis of specimens.
@@ -79,7 +71,7 @@ map_chunks = eqx.filter_custom_jvp(_map_chunks)
 
 
 @map_chunks.def_jvp
-def _map_chunks_jvp(primals, tangents):
+def _map_chunks_jvp(primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
     # The whole Jacobian inside the chunks: one solve serves all its columns, and reverse mode keeps no fields.
     (flat, others), (tangent, other_tangents) = primals, tangents
     run, rng_key, chunks, is_single = others

@@ -1,11 +1,12 @@
 """By which way each parameter acts on the compared sites, path or score; private to the package."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jaxtyping import Array, PyTree
 from numpyro import handlers
 
 from .._compat import dependencies, is_masked, unwrap
@@ -35,37 +36,37 @@ class Graph(NamedTuple):
     draws: dict[str, Draw]
     compared: dict[str, frozenset[str]]
 
-    def reach(self, names: Iterable[str], fixed: Iterable[str] = ()) -> frozenset[str]:
-        """Parameters upstream of `names`, not counting what passes through sites that are fixed."""
-        found, seen, queue = set(), set(fixed), list(names)
+    def upstream(self, names: Iterable[str], fixed: Iterable[str] = ()) -> frozenset[str]:
+        """`names` and all that is upstream of them, without sites that are fixed and what passes through these only."""
+        found: set[str] = set()
+        queue = list(names)
         while queue:
             name = queue.pop()
-            if name in self.parameters:
+            if name not in found and name not in fixed:
                 found.add(name)
-            elif name not in seen:
-                seen.add(name)
-                queue += self.draws[name].parents
+                queue += self.draws[name].parents if name in self.draws else ()
         return frozenset(found)
+
+    def reach(self, names: Iterable[str], fixed: Iterable[str] = ()) -> frozenset[str]:
+        """The parameters among them."""
+        return self.upstream(names, fixed) & self.parameters
 
     def has_score(self, site: str) -> bool:
         """Whether the derivative of the log density is the derivative of the law."""
         return self.draws[site].has_density and not self.reach(self.draws[site].support)
 
 
-class Derivatives(NamedTuple):
-    """The findings of `plan_derivatives`; see `Simulator`."""
-
-    non_reparametrized: dict[str, tuple[str, ...]]
-    scored: dict[str, tuple[str, ...]]
-    without_derivative: dict[str, tuple[str, ...]]
-    derivatives: dict[str, tuple[str, ...]]
+Names = dict[str, tuple[str, ...]]
 
 
-def plan_derivatives(graph: Graph, score: tuple[str, ...]) -> Derivatives:
+def plan_derivatives(graph: Graph, score: tuple[str, ...]) -> tuple[Names, Names, Names, Names]:
     """Choose the sites whose score is used: those of `score`, and as few others as do without a path.
 
     A scored site is fixed: nothing passes through it by path. A site with an argument that has no path is scored if it
     can be; if not, whatever carries a parameter into that argument is scored.
+
+    Returns:
+        What `Simulator` calls non_reparametrized, scored, without_derivative and derivatives.
     """
     for name in score:
         if name not in graph.draws:
@@ -89,7 +90,8 @@ def plan_derivatives(graph: Graph, score: tuple[str, ...]) -> Derivatives:
             for parent in graph.draws[name].parents - {name}:
                 hold(site, parent)
 
-    acting = _ancestors(graph)
+    compared = frozenset().union(*graph.compared.values())
+    acting = graph.upstream(compared)
     for site, draw in graph.draws.items():
         if site in acting - fixed and graph.reach(draw.broken, fixed):
             if graph.has_score(site):
@@ -97,7 +99,7 @@ def plan_derivatives(graph: Graph, score: tuple[str, ...]) -> Derivatives:
             else:
                 for name in sorted(draw.broken):
                     hold(site, name)
-    by_path = graph.reach((name for names in graph.compared.values() for name in names), fixed)
+    by_path = graph.reach(compared, fixed)
     scored = {site: graph.reach(graph.draws[site].parents, fixed) for site in graph.draws if site in fixed}
     by_score = frozenset().union(*scored.values())
     ways = {
@@ -105,7 +107,7 @@ def plan_derivatives(graph: Graph, score: tuple[str, ...]) -> Derivatives:
         for name in sorted(graph.parameters)
     }
     non_reparametrized = {site: graph.reach(draw.broken) for site, draw in graph.draws.items()}
-    return Derivatives(_listed(non_reparametrized), _listed(scored), _listed(missing), ways)
+    return _listed(non_reparametrized), _listed(scored), _listed(missing), ways
 
 
 def trace_graph(
@@ -113,13 +115,7 @@ def trace_graph(
 ) -> Graph:
     """Find out what every draw depends on, by running the model abstractly on values that come from outside.
 
-    Args:
-        model: the model.
-        plate: name of the specimen plate.
-        keys: the compared sites.
-        parameters: their names.
-        shapes: shape and dtype of all sites when there are two specimens.
-        simulated: names of the simulated sites.
+    `shapes` holds shape and dtype of all sites when there are two specimens.
     """
     has_density = {}
 
@@ -148,22 +144,11 @@ def trace_graph(
     return Graph(frozenset(parameters), draws, compared)
 
 
-def _ancestors(graph):
-    """The simulated sites on which a compared site depends, itself among them."""
-    seen, queue = set(), [name for names in graph.compared.values() for name in names]
-    while queue:
-        name = queue.pop()
-        if name in graph.draws and name not in seen:
-            seen.add(name)
-            queue += graph.draws[name].parents
-    return seen
-
-
-def _listed(names):
+def _listed(names: Mapping[str, Collection[str]]) -> Names:
     return {site: tuple(sorted(found)) for site, found in names.items() if found}
 
 
-def _without_path(fn):
+def _without_path(fn: dist.Distribution) -> list[Array]:
     if fn.has_rsample:
         return []
     base = unwrap(fn)
@@ -175,7 +160,7 @@ def _without_path(fn):
     return _arrays([getattr(base, name) for name in known])
 
 
-def _has_density(fn, value):
+def _has_density(fn: dist.Distribution, value: Array) -> bool:
     # A mask hides the density, though not the draw; a point mass has none.
     if is_masked(fn) or isinstance(unwrap(fn), dist.Delta):
         return False
@@ -186,7 +171,7 @@ def _has_density(fn, value):
     return True
 
 
-def _support(fn):
+def _support(fn: dist.Distribution) -> list[Array]:
     base = unwrap(fn)
     arrays = _arrays(base.support)
     if isinstance(base, dist.TransformedDistribution):
@@ -197,5 +182,5 @@ def _support(fn):
     return arrays
 
 
-def _arrays(tree):
+def _arrays(tree: PyTree) -> list[Array]:
     return [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if isinstance(leaf, (jax.Array, float, int))]

@@ -1,9 +1,8 @@
 """What a model consists of: its plate, parameters, simulated and compared sites; private to the package."""
 
-import difflib
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,11 @@ from numpyro import handlers
 from numpyro.infer import init_to_uniform
 
 from .._compat import unwrap
-from ._derivatives import Derivatives, plan_derivatives, trace_graph
+from ._checks import guess_name
+from ._derivatives import Names, plan_derivatives, trace_graph
 from ._messengers import Chunk, GivenSites, InnerOnly, in_plate
+
+Sites = dict[str, dict[str, Any]]
 
 
 class Facts(NamedTuple):
@@ -27,7 +29,7 @@ class Facts(NamedTuple):
     axes: dict[str, int]
     simulated: tuple[str, ...]
     effective: tuple[str, ...]
-    derivatives: Derivatives
+    derivatives: tuple[Names, Names, Names, Names]
     bytes_per_specimen: int
 
 
@@ -40,14 +42,12 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None, sco
             f"Sites {sorted(given.seeded)} of the model have a random key already: each part of the population would"
             " draw the same. Pass the model bare, without `handlers.seed`, and no rng_key in it."
         )
-    plate = _find_plate(sites, keys, plate)
-    num_specimens = _plate_size(sites, plate)
-
-    latent = {name: s for name, s in sites.items() if s["type"] == "sample" and not s["is_observed"]}
-    latent = {name: s for name, s in latent.items() if name not in given.fixed}
+    plate, num_specimens = _find_plate(sites, keys, plate)
+    samples = {name: site for name, site in sites.items() if site["type"] == "sample"}
+    latent = {name: site for name, site in samples.items() if not site["is_observed"] and name not in given.fixed}
     parameters = {name: shapes[name] for name in sorted(latent) if not in_plate(latent[name], plate)}
     simulated = tuple(name for name, site in latent.items() if in_plate(site, plate))
-    observed = [n for n, s in sites.items() if s["type"] == "sample" and s["is_observed"] and in_plate(s, plate)]
+    observed = [name for name, site in samples.items() if site["is_observed"] and in_plate(site, plate)]
     if observed:
         raise ValueError(
             f"Sites {observed} in plate '{plate}' are observed. Specimens are simulated here: leave out `obs`, name the"
@@ -77,34 +77,27 @@ def inspect_model(model: Callable, keys: tuple[str, ...], plate: str | None, sco
             f"Compared sites {idle} depend on none of the parameters {list(parameters)}: no parameter can bring them"
             " nearer to the data. Leave them out of the data, or write into the model how the parameters make them."
         )
-    return Facts(
-        plate=plate,
-        num_specimens=num_specimens,
-        parameters=parameters,
-        compared=compared,
-        axes=axes,
-        simulated=simulated,
-        effective=tuple(key for key in keys if key in cells.effective),
-        derivatives=plan_derivatives(graph, score),
-        bytes_per_specimen=num_bytes,
-    )
+    effective = tuple(key for key in keys if key in cells.effective)
+    derivatives = plan_derivatives(graph, score)
+    return Facts(plate, num_specimens, parameters, compared, axes, simulated, effective, derivatives, num_bytes)
 
 
-def _find_plate(sites, keys, plate):
+def _find_plate(sites: Sites, keys: tuple[str, ...], plate: str | None) -> tuple[str, int]:
+    """Name and size of the specimen plate."""
     if not keys:
         raise ValueError("No site to compare: give at least one key.")
-    plates = _plate_sizes(sites)
-    if plate is not None and plate not in plates:
-        raise ValueError(f"The model has no plate '{plate}'; it has {list(plates)}.")
+    # A plate in the body of a scan shows in the frames of its sites only.
+    sizes = {frame.name: frame.size for site in sites.values() for frame in site.get("cond_indep_stack", ())}
+    sizes |= {name: site["args"][0] for name, site in sites.items() if site["type"] == "plate"}
+    if plate is not None and plate not in sizes:
+        raise ValueError(f"The model has no plate '{plate}'; it has {list(sizes)}.")
     found = {}
     for key in keys:
         site = sites.get(key)
         if site is None or site["type"] not in ("sample", "deterministic"):
             known = [name for name, s in sites.items() if s["type"] in ("sample", "deterministic")]
-            near = difflib.get_close_matches(key, known, n=1)
             raise ValueError(
-                f"'{key}' is not a sample or deterministic site of the model; it has {known}."
-                + (f" Is '{near[0]}' meant?" if near else "")
+                f"'{key}' is not a sample or deterministic site of the model; it has {known}.{guess_name(key, known)}"
             )
         frames = [frame.name for frame in site["cond_indep_stack"]]
         if not frames or (plate is not None and plate not in frames):
@@ -116,26 +109,20 @@ def _find_plate(sites, keys, plate):
         found[key] = frames[0] if plate is None else plate
     if len(set(found.values())) > 1:
         raise ValueError(f"The compared sites stand in different plates: {found}. Choose one by plate=...")
-    return found[keys[0]]
-
-
-def _plate_size(sites, plate):
-    size = _plate_sizes(sites)[plate]
+    plate = found[keys[0]]
+    size = sizes[plate]
     if not isinstance(size, (int, np.integer)):
         raise TypeError(
             f"The size of plate '{plate}' must be an integer, the number of specimens; got {size!r}"
             f" ({type(size).__name__})."
         )
-    return int(size)
+    return plate, int(size)
 
 
-def _plate_sizes(sites):
-    # A plate in the body of a scan shows in the frames of its sites only.
-    sizes = {frame.name: frame.size for site in sites.values() for frame in site.get("cond_indep_stack", ())}
-    return sizes | {name: site["args"][0] for name, site in sites.items() if site["type"] == "plate"}
-
-
-def _specimen_axes(model, plate, keys, simulated, parameters):
+def _specimen_axes(
+    model: Callable, plate: str, keys: tuple[str, ...], simulated: tuple[str, ...], parameters: tuple[str, ...]
+) -> tuple[dict[str, int], dict[str, tuple[int, ...]], int, dict[str, jax.ShapeDtypeStruct]]:
+    """Axis of the specimens in each compared site, its event shape, bytes of a specimen, and shapes for two of them."""
     # The axis of the specimens is the one that follows the size of the plate.
     (small, few), (large, more) = (_shapes_at(model, plate, size) for size in (2, 3))
     num_bytes = more.num_bytes - few.num_bytes
@@ -156,7 +143,7 @@ def _specimen_axes(model, plate, keys, simulated, parameters):
     return axes, compared, num_bytes, small
 
 
-def _shapes_at(model, plate, size):
+def _shapes_at(model: Callable, plate: str, size: int) -> tuple[dict[str, jax.ShapeDtypeStruct], InnerOnly]:
     try:
         return _abstract_trace(lambda: Chunk(model, plate, jnp.zeros(size, int), False)())[1:]
     except (TypeError, ValueError) as error:
@@ -166,7 +153,7 @@ def _shapes_at(model, plate, size):
         ) from error
 
 
-def _abstract_trace(model):
+def _abstract_trace(model: Callable) -> tuple[Sites, dict[str, jax.ShapeDtypeStruct], InnerOnly]:
     """Sites of the model, the shape of the value of each, and what was seen of the cells; nothing is computed."""
     sites = {}
     gate = InnerOnly()
@@ -193,7 +180,7 @@ def _abstract_trace(model):
     return sites, shapes, gate
 
 
-def _check_shape(name, site):
+def _check_shape(name: str, site: dict) -> None:
     """A transform of the user's own may announce another shape than it has, and nothing else looks."""
     if site["type"] != "sample":
         return
@@ -207,6 +194,6 @@ def _check_shape(name, site):
         )
 
 
-def _value_of_improper(site):
+def _value_of_improper(site: dict) -> jax.Array | None:
     if site["type"] == "sample" and not site["is_observed"] and isinstance(unwrap(site["fn"]), dist.ImproperUniform):
         return init_to_uniform(site)

@@ -1,6 +1,6 @@
 """Handlers that split a model into its parameters and its simulated specimens; private to the package."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ class InnerOnly(Messenger):
         self.num_bytes = 0
         self.effective: set[str] = set()
 
-    def process_message(self, msg):
+    def process_message(self, msg: dict) -> None:
         if msg["type"] != "homogenize":
             msg["stop"] = True
         else:
@@ -42,7 +42,7 @@ class GivenSites(Messenger):
         self.seeded: set[str] = set()
         self.without_density: set[str] = set()
 
-    def process_message(self, msg):
+    def process_message(self, msg: dict) -> None:
         if msg["type"] == "sample" and not msg["is_observed"]:
             is_point = isinstance(unwrap(msg["fn"]), dist.Delta) and not msg["cond_indep_stack"]
             if is_settled(msg) or is_point:
@@ -50,7 +50,7 @@ class GivenSites(Messenger):
             elif msg["value"] is None and msg["kwargs"]["rng_key"] is not None:
                 self.seeded.add(msg["name"])
 
-    def postprocess_message(self, msg):
+    def postprocess_message(self, msg: dict) -> None:
         if msg["type"] == "sample" and not msg["is_observed"] and not msg["cond_indep_stack"]:
             try:
                 msg["fn"].log_prob(msg["value"])
@@ -65,7 +65,7 @@ class Chunk(Messenger):
         super().__init__(fn)
         self.plate, self.indices, self.throw = plate, indices, throw
 
-    def process_message(self, msg):
+    def process_message(self, msg: dict) -> None:
         if msg["type"] == "homogenize":
             msg["kwargs"]["throw"] = self.throw
         elif msg["type"] == "plate" and msg["name"] == self.plate:
@@ -85,7 +85,7 @@ class StandIn(Messenger):
         super().__init__(fn)
         self.plate, self.rng_key, self.num_keys = plate, rng_key, 0
 
-    def process_message(self, msg):
+    def process_message(self, msg: dict) -> None:
         if msg["type"] == "homogenize":
             if msg["value"] is not None:
                 return
@@ -116,7 +116,7 @@ class HideSpecimens(Messenger):
         self.distributions: dict = {}
         self._names: dict[int, str] = {}
 
-    def process_message(self, msg):
+    def process_message(self, msg: dict) -> None:
         hidden = msg["type"] in ("homogenize", "prng_key") or in_plate(msg, self.plate)
         if hidden or (msg["type"] == "plate" and msg["name"] == self.plate):
             msg["stop"] = True
@@ -128,7 +128,7 @@ class HideSpecimens(Messenger):
             self._names[id(msg)] = msg["name"]
             self.distributions[msg["name"]] = msg["fn"] if msg["type"] == "sample" else None
 
-    def postprocess_message(self, msg):
+    def postprocess_message(self, msg: dict) -> None:
         if id(msg) in self._names:
             self.values[self._names.pop(id(msg))] = msg["value"]
 
@@ -154,31 +154,7 @@ def in_plate(msg: dict, plate: str) -> bool:
     return any(frame.name == plate for frame in msg.get("cond_indep_stack") or ())
 
 
-def specimen_axis(site: dict, plate: str) -> int:
-    """Axis of the plate in the batch of a site, counted from the right."""
-    return next(frame.dim for frame in site["cond_indep_stack"] if frame.name == plate)
-
-
-def density_change(before: dict, after: dict, names: Iterable[str], plate: str, num_specimens: int) -> Array:
-    """Change of the log density of each specimen at the values of some sites, from one trace to another, shape (num,).
-
-    Args:
-        before: trace that holds the values.
-        after: trace with the same values and other parameters.
-        names: the sites.
-        plate: name of the specimen plate.
-        num_specimens: its size.
-    """
-    total = jnp.zeros(num_specimens)
-    for name in names:
-        value = before[name]["value"]
-        change = after[name]["fn"].log_prob(value) - before[name]["fn"].log_prob(value)
-        change = jnp.moveaxis(change, specimen_axis(before[name], plate), 0)
-        total = total + change.reshape(num_specimens, -1).sum(1)
-    return total
-
-
-def _enter_body(msg, wrap):
+def _enter_body(msg: dict, wrap: Callable[[Callable], Messenger]) -> None:
     # The body of a scan runs behind a block: a handler has to go inside to see its messages.
     body, *rest = msg["args"]
     msg["args"] = (wrap(body), *rest)

@@ -15,7 +15,7 @@ from numpyro.distributions import Distribution
 
 from .._keys import single_key
 from .._pickling import ByValue
-from ._bijection import bijection, describe_support, is_positive
+from ._bijection import bijection, describe_support, is_positive, values_from
 from ._checks import check_names, checked_values
 from ._messengers import InnerOnly, hide_specimens
 
@@ -73,11 +73,7 @@ class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
 
     def constrain(self, unconstrained: Mapping[str, Array]) -> dict[str, Array]:
         """Constrained values of the parameters from unconstrained ones, by name; `bijection` says how."""
-
-        def substitute_fn(site):
-            if site["type"] == "sample" and site["name"] in unconstrained:
-                return bijection(site["fn"])(unconstrained[site["name"]])
-
+        substitute_fn = values_from(unconstrained)
         return self._run(lambda model: handlers.substitute(model, substitute_fn=substitute_fn))[0]
 
     def unconstrain(self, params: Mapping[str, Any]) -> dict[str, Array]:
@@ -158,12 +154,12 @@ class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
         return tuple(described)
 
     @functools.cached_property
-    def _unravel(self):
+    def _unravel(self) -> Callable[[Array], dict[str, Array]]:
         shapes = jax.eval_shape(lambda: self.unconstrain({k: jnp.ones(x.shape, x.dtype) for k, x in self.items()}))
         return ravel_pytree({name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()})[1]
 
     @functools.cached_property
-    def _compiled(self):
+    def _compiled(self) -> dict[str, Callable]:
         """Functions for the host."""
 
         def entries(vector):
@@ -178,10 +174,10 @@ class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
             "jacobian": jax.jit(jax.jacfwd(entries)),
         }
 
-    def _run(self, wrap, rng_key=None):
-        # The simulated values are thrown away here: any key serves.
+    def _run(self, wrap: Callable[[Callable], Callable], rng_key: Array | None = None) -> tuple[dict, dict]:
+        """Values and distributions of the parameters; the simulated values are thrown away: any key serves."""
         rng_key = jax.random.key(0) if rng_key is None else rng_key
         hidden = hide_specimens(self._model, self._plate, rng_key)
         with InnerOnly():
             wrap(hidden)()
-        return tuple({name: found[name] for name in self} for found in (hidden.values, hidden.distributions))
+        return {name: hidden.values[name] for name in self}, {name: hidden.distributions[name] for name in self}

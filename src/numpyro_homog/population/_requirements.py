@@ -77,7 +77,7 @@ def warn_of_few_simulated(simulator: Simulator, num_data: int) -> None:
         )
 
 
-def _moved_by(simulator):
+def _moved_by(simulator: Simulator) -> frozenset[str]:
     """Parameters in which a simulated value, or the density of a scored site, has a derivative; the others are zero."""
     primals = "values of all parameters"
 

@@ -21,7 +21,7 @@ from ._checks import check_arguments, checked_values
 from ._chunks import Specimens, checked_chunk_size, map_chunks, value_and_jacobian
 from ._inspection import inspect_model
 from ._parameter_space import ParameterSpace
-from ._specimen_model import SpecimenModel
+from ._specimen_model import Part, SpecimenModel
 
 _MANY = 8  # times as many parameters as outputs of a specimen: from here on derivatives are taken in reverse
 
@@ -287,10 +287,10 @@ class Simulator:
         """Number of chunks."""
         return math.ceil(self.num_specimens / self.chunk_size)
 
-    def _parts(self, number):
+    def _parts(self, number: int | Array) -> Part:
         return self._specimens.parts(number, self.chunk_size, is_single=self._is_single)
 
-    def _of_chunk(self, number, run):
+    def _of_chunk(self, number: int | Array, run: Callable[[Part], PyTree]) -> PyTree:
         return (jax.vmap(run) if self._is_single else run)(self._parts(number))
 
 

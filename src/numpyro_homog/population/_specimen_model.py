@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 from numpyro import handlers
 
 from .._pickling import ByValue
-from ._messengers import Chunk, InnerOnly, density_change
+from ._messengers import Chunk, InnerOnly
 
 
 class Part(NamedTuple):
@@ -23,12 +23,7 @@ class Part(NamedTuple):
 class SpecimenModel:
     """The compared values of some specimens, as a function of parameters and a key.
 
-    Args:
-        model: a NumPyro model without arguments.
-        plate: name of the specimen plate.
-        plate_size: its size.
-        axes: compared site -> axis of the specimens in its value.
-        scored: names of the sites whose parameters act by score.
+    `axes` has the axis of the specimens in each compared site, `scored` the sites whose parameters act by score.
     """
 
     def __init__(self, model: Callable, plate: str, plate_size: int, axes: Mapping[str, int], scored: tuple[str, ...]):
@@ -62,12 +57,21 @@ class SpecimenModel:
             values = {name: drawn[name]["value"] for name in self.scored}
             # A site takes its key before it is given its value: what follows the held ones draws as ever.
             sites = self._trace({**params, **values}, rng_key, part.indices, throw)
-            density = density_change(drawn, sites, self.scored, self.plate, len(part.indices))
+            density = self._density_change(drawn, sites, len(part.indices))
         compared = {key: jnp.moveaxis(sites[key]["value"], axis, 0) for key, axis in self.axes.items()}
         compared = {key: x.astype(jnp.result_type(x.dtype, float)) for key, x in compared.items()}
         return (compared, density) if part.place is None else jax.tree.map(lambda x: x[0], (compared, density))
 
-    def _trace(self, values, rng_key, indices, throw):
+    def _density_change(self, before: dict, after: dict, num: int) -> Float[Array, " num"]:
+        """Change of the log density of each specimen at the values of the scored sites, from one trace to another."""
+        total = jnp.zeros(num)
+        for site, moved in ((before[name], after[name]) for name in self.scored):
+            change = moved["fn"].log_prob(site["value"]) - site["fn"].log_prob(site["value"])
+            axis = next(frame.dim for frame in site["cond_indep_stack"] if frame.name == self.plate)
+            total = total + jnp.moveaxis(change, axis, 0).reshape(num, -1).sum(1)
+        return total
+
+    def _trace(self, values: Mapping[str, Array], rng_key: Array, indices: Int[Array, " num"], throw: bool) -> dict:
         model = Chunk(handlers.seed(self.model, rng_key), self.plate, indices, throw)
         with InnerOnly():
             return handlers.trace(handlers.substitute(model, data=values)).get_trace()

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.distributions import biject_to
 
-from ._bijection import bijection, unconstrained_log_density
+from ._bijection import bijection, unconstrained_log_density, values_from
 from ._messengers import HideSpecimens
 from ._simulator import Simulator
 
@@ -84,12 +85,7 @@ class Whitening:
         z = numpyro.sample("whitened", standard)
         vector = jnp.asarray(self.centre, z.dtype) + jnp.asarray(self.factor, z.dtype) @ z
         unconstrained = simulator.parameters.split(vector)
-
-        def substitute_fn(site):
-            if site["type"] == "sample" and site["name"] in unconstrained:
-                return bijection(site["fn"])(unconstrained[site["name"]])
-
-        model = handlers.trace(handlers.substitute(hidden, substitute_fn=substitute_fn))
+        model = handlers.trace(handlers.substitute(hidden, substitute_fn=values_from(unconstrained)))
         with handlers.block(hide=list(unconstrained)):
             sites = model.get_trace(*args, **kwargs)
         density = np.linalg.slogdet(self.factor)[1] - standard.log_prob(z)
@@ -99,7 +95,7 @@ class Whitening:
         numpyro.factor("whitened_prior", density)
 
 
-def _prior_shape(draws):
+def _prior_shape(draws: Float[np.ndarray, "draws P"]) -> tuple[Float[np.ndarray, "P"], Float[np.ndarray, "P P"]]:
     """Median, and a root of the covariance of draws; those that are far out or not finite do not count."""
     num_parameters = draws.shape[1]
     draws = draws[np.isfinite(draws).all(axis=1)]
@@ -114,7 +110,7 @@ def _prior_shape(draws):
     return median, width[:, None] * np.linalg.cholesky(covariance)
 
 
-def _log_density(site, vector):
+def _log_density(site: dict, vector: Array) -> Float[Array, ""]:
     """Log density of the unconstrained value of a site."""
     fn, scale = site["fn"], site["scale"]
     density = unconstrained_log_density(fn, vector)

@@ -36,6 +36,6 @@ class Moments(AbstractSummary):
         return both - jnp.mean(both, axis=0, keepdims=True)
 
     @staticmethod
-    def _products(off):
+    def _products(off: Float[Array, "N p"]) -> Float[Array, "N pairs"]:
         rows, columns = np.triu_indices(off.shape[1])
         return off[:, rows] * off[:, columns]

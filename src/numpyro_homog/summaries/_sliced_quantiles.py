@@ -94,7 +94,7 @@ class SlicedQuantiles(AbstractSummary):
         flat = clipped.reshape(points.shape[0], -1)
         return flat - jnp.mean(flat, axis=0, keepdims=True)
 
-    def _project(self, cloud):
+    def _project(self, cloud: Float[Array, "*cloud"]) -> Float[Array, "N L"]:
         if cloud.ndim != 2 or cloud.shape[0] == 0:
             raise ValueError(f"A cloud has shape (num_points, num_components) and points; got {cloud.shape}.")
         points = cloud if self.coordinates is None else self.coordinates(cloud)
@@ -102,8 +102,8 @@ class SlicedQuantiles(AbstractSummary):
             raise ValueError(f"A cloud has {points.shape[1]} coordinates, the pilot had {self.directions.shape[1]}.")
         return points @ self.directions.astype(points.dtype).T
 
-    def _bin_means(self, ordered):
-        """Exact means of the step function through `ordered`, (M, ...), in equal bins, (num_bins, ...)."""
+    def _bin_means(self, ordered: Float[Array, "M *columns"]) -> Float[Array, "bins *columns"]:
+        """Exact means of the step function through `ordered` in equal bins."""
         num, bins = ordered.shape[0], self.num_bins
         ends = np.union1d(np.arange(1, num + 1) * bins, np.arange(1, bins + 1) * num)
         starts = np.concatenate([[0], ends[:-1]])
