@@ -73,10 +73,15 @@ class AbstractLeastSquaresDivergence(AbstractDivergence):
         rng_key: PRNGKeyArray,
         scores: Float[Array, "M P"] | None = None,
     ) -> Linearization:
-        """Divergence, gradient and curvature for tangents dx/dtheta, shape (M, p, P).
+        """Divergence, gradient and curvature.
 
-        With `scores`, shape (M, P), the points have weights proportional to 1 + scores . dtheta besides. A divergence
-        that cannot be reweighted raises NotImplementedError then.
+        Args:
+            x: cloud of the model, shape (M, p).
+            tangents: derivative dx/dtheta in P parameters, shape (M, p, P).
+            y: cloud of the data, shape (N, p).
+            rng_key: key of what is random.
+            scores: derivative of the log weight of each point of x, shape (M, P): the points have weights proportional
+                to 1 + scores . dtheta besides. A divergence that cannot be reweighted raises NotImplementedError.
 
         Where `takes_weights`, there is one more argument: `log_weights`, shape (M,), of the points of x.
         """

@@ -117,19 +117,10 @@ class SlicedWasserstein(AbstractLeastSquaresDivergence):
         median of the five around its rank is shortened to that.
 
         With `scores`, each point also stands for the others near it: reweighting moves the quantiles by the influence
-        function, and the gradient is that of the reweighted divergence, exactly.
+        function, and the gradient is that of the reweighted divergence, exactly. With `log_weights`, up to a constant,
+        the points count as fixed: what their weights do to the quantiles is curvature, and no noise of it.
 
-        Args:
-            x: cloud of the model, shape (M, p).
-            tangents: derivative of x in P parameters, shape (M, p, P).
-            y: cloud of the data, shape (N, p).
-            rng_key: key of the directions.
-            scores: derivative of the log weight of each point of x, shape (M, P); default: none.
-            log_weights: log weight of each point of x, up to a constant, shape (M,); default: all the same. The points
-                count as held then: what their weights do to the quantiles is curvature, and no noise of it.
-
-        Returns:
-            A `Linearization`.
+        The arguments are those of `AbstractLeastSquaresDivergence.linearize`.
         """
         y = checked_clouds(x, y)
         num = x.shape[0]

@@ -117,15 +117,7 @@ class WeightedDistance(AbstractLeastSquaresDivergence):
         The weights amplify the noise of the Jacobian of the features. What it adds to the curvature is estimated from
         the products of the Jacobians of four disjoint parts of x, which are independent.
 
-        Args:
-            x: cloud of the model, shape (M, p).
-            tangents: derivative of x in P parameters, shape (M, p, P).
-            y: cloud of the data, shape (N, p).
-            rng_key: not used.
-            scores: derivative of the log weight of each point of x, shape (M, P); default: none.
-
-        Returns:
-            A `Linearization`.
+        The arguments are those of `AbstractLeastSquaresDivergence.linearize`; `rng_key` is not used.
         """
 
         def slope(rows):

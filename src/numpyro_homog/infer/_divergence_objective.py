@@ -18,13 +18,8 @@ _FRESH = 2**20  # keys of populations that no descent has seen, beyond those of 
 class DivergenceObjective(AbstractObjective):
     """The divergence of a problem whose divergence has `linearize` and `influence`.
 
-    Args:
-        problem: the problem.
-        num_specimens: size of the part.
-        simulation_key: key of the simulated sites, held fixed.
-        divergence_key: key of the divergence, held fixed.
-        num_data: number of measured specimens that are compared, drawn at random. Default: all of them.
-        noise: `sampling_noise` of the data.
+    Both keys stay the same for all positions. `num_data` measured specimens, by default all of them, are drawn at
+    random and compared; `noise` is the `sampling_noise` of the data.
 
     Attributes:
         medians: position in bytes -> median of each component of the cloud there, shape (p,).

@@ -70,12 +70,7 @@ class Identifiability(AbstractReport, eqx.Module):
     def relative_errors(self, num_data: int, num_simulated: int | None = None) -> dict[str, float]:
         """Root mean square error of each parameter in the 2-norm, over its 2-norm; infinite for a value of zero.
 
-        Args:
-            num_data: number N of measured specimens.
-            num_simulated: number M of simulated ones; default: so many that their noise does not count.
-
-        Raises:
-            ValueError: if a number is not positive.
+        Arguments and errors are those of `standard_errors`.
         """
         errors = self.standard_errors(num_data, num_simulated)
         return {name: _relative(errors[name], value) for name, value in self.params.items()}

@@ -14,18 +14,11 @@ from ._messengers import Chunk, InnerOnly, StandIn
 
 
 class Draw(NamedTuple):
-    """What one simulated site depends on, by names of parameters and simulated sites, one step upstream.
+    """What one simulated site depends on, by names of parameters and simulated sites, one step upstream."""
 
-    Attributes:
-        parents: all that its law depends on.
-        broken: what acts through arguments without a path derivative.
-        support: what moves the support, so that the score would miss the boundary.
-        has_density: whether `log_prob` is there.
-    """
-
-    parents: frozenset[str]
-    broken: frozenset[str]
-    support: frozenset[str]
+    parents: frozenset[str]  # all that its law depends on
+    broken: frozenset[str]  # what acts through arguments without a path derivative
+    support: frozenset[str]  # what moves the support, so that the score would miss the boundary
     has_density: bool
 
 
