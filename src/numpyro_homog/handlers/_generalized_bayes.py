@@ -106,7 +106,7 @@ def generalized_bayes(
             " take `fit.loss_scale` of a MinimumDistance fit."
         )
     whitening = None if fit is None else Whitening(fit, float(loss_scale))
-    scale, keys = CloudScale(data), jax.random.split(single_key(rng_key), 3)
+    scale, keys = CloudScale(data), tuple(jax.random.split(single_key(rng_key), 3))
     options = {"plate": plate, "chunk_size": chunk_size}
     failed = checked_fraction(max_failed)
     return GibbsPosterior(model, scale, divergence, keys, loss_scale, whitening, failed, options)
@@ -119,7 +119,7 @@ class GibbsPosterior:
     model: Callable
     scale: CloudScale
     divergence: Callable[..., Array]
-    keys: Array  # of the simulated sites, of the divergence, and of the specimen that is thrown away
+    keys: tuple[Array, ...]  # of the simulated sites, of the divergence, and of the specimen that is thrown away
     loss_scale: Any
     whitening: Whitening | None
     max_failed: float

@@ -177,7 +177,8 @@ class MinimumDistance:
         settings = self.optimizer if isinstance(self.optimizer, LevenbergMarquardt) else None
         if settings is not None:
             warn_of_few_simulated(problem.simulator, self.scale.num_specimens)
-        prior_key, *keys, noise_key, steps_key = jax.random.split(rng_key, 5)
+        prior_key, simulation_key, divergence_key, noise_key, steps_key = jax.random.split(rng_key, 5)
+        keys = (simulation_key, divergence_key)
         num_draws = getattr(settings, "max_rounds", 1) * num_starts * DRAWS_PER_START
         draws = np.array(parameters.sample_vectors(prior_key, max(num_draws, _NUM_KEPT_DRAWS)))
         prior, drawn = draws[: max(num_draws, _NUM_PRIOR_DRAWS)].copy(), draws[:_NUM_PRIOR_DRAWS]
@@ -202,10 +203,10 @@ class MinimumDistance:
                 objective: DivergenceObjective | None
                 if settings is not None:
                     descents = Descents(settings, spread_of(prior), recorder)
-                    outcome, objective = search(problem, descents, prior, num_starts, (*keys,), noise, drawn)
+                    outcome, objective = search(problem, descents, prior, num_starts, keys, noise, drawn)
                 else:
                     optax: Any = self.optimizer, self.num_steps, self.batch_size
-                    outcome, objective = follow(problem, prior[:num_starts], steps_key, (*keys,), noise, *optax)
+                    outcome, objective = follow(problem, prior[:num_starts], steps_key, keys, noise, *optax)
         except KeyboardInterrupt:
             if checkpoint is None:
                 raise
@@ -218,11 +219,7 @@ class MinimumDistance:
         return fit
 
     def problem(self, *args: Any, **kwargs: Any) -> Problem:
-        """What is fitted for these arguments of the model; with equal ones, what was compiled for it is kept.
-
-        Raises:
-            ValueError: see `run`.
-        """
+        """What is fitted for these arguments of the model, or errors as of `run`; with equal ones nothing compiles."""
         if self._cache and not active_handlers():
             old_args, old_kwargs, problem = self._cache[0]
             if same_arguments(old_args, args) and same_arguments(old_kwargs, kwargs):
