@@ -4,6 +4,7 @@ import concurrent.futures
 import functools
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,7 +41,7 @@ def map_in_threads(name: str, fn: Callable, items: Iterable, num_threads: int) -
         with jax.enable_x64(x64):
             return fn(item)
 
-    results = _pool(name, num_threads).map(run, items)
+    results: Any = _pool(name, num_threads).map(run, items)
     try:
         yield from results
     finally:

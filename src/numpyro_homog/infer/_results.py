@@ -238,7 +238,7 @@ class ReweightedFit(AbstractReport, eqx.Module):
 
 
 def _advice(result: Any) -> list[str]:
-    return [] if result == RESULTS.successful else ["", f"Beware: {RESULTS[result]}"]  # type: ignore[name-defined]
+    return [] if result == RESULTS.successful else ["", f"Beware: {RESULTS[result]}"]  # type: ignore[misc]
 
 
 def _dataset(arrays: dict[str, np.ndarray]) -> Any:

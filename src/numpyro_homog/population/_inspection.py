@@ -197,3 +197,4 @@ def _check_shape(name: str, site: dict) -> None:
 def _value_of_improper(site: dict) -> jax.Array | None:
     if site["type"] == "sample" and not site["is_observed"] and isinstance(unwrap(site["fn"]), dist.ImproperUniform):
         return init_to_uniform(site)
+    return None

@@ -68,8 +68,8 @@ class ParameterSpace(Mapping[str, jax.ShapeDtypeStruct]):
 
     def sample(self, rng_key: ArrayLike) -> dict[str, Array]:
         """Draw the parameters from their prior; constrained values by name."""
-        prior_key, rng_key = jax.random.split(single_key(rng_key))
-        return self._run(lambda model: handlers.seed(model, prior_key), rng_key)[0]
+        prior_key, specimen_key = jax.random.split(single_key(rng_key))
+        return self._run(lambda model: handlers.seed(model, prior_key), specimen_key)[0]
 
     def constrain(self, unconstrained: Mapping[str, Array]) -> dict[str, Array]:
         """Constrained values of the parameters from unconstrained ones, by name; `bijection` says how."""
