@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform
 
-from .._typing import Key
 
 _ADVICE = (
     "it is the image of noise under a map without inverse. Fit its parameters by comparing populations "
@@ -141,7 +140,7 @@ class AbstractPushforward(dist.TransformedDistribution):
         """Whether samples have a path derivative in every argument."""
         return all(self.transforms[-1].paths.values()) and self.base_dist.has_rsample
 
-    def rsample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+    def rsample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Array:
         """Sample with path derivatives.
 
         Raises:

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
 from numpyro.distributions.util import validate_sample
 
 from .._tracing import is_traced
-from .._typing import Key
 from ._checks import broadcast_batches, float_arrays, require
 
 
@@ -154,7 +153,7 @@ class UniformSimplex(dist.Distribution):
         """The box on the simplex."""
         return BoxOnSimplex(self.low, self.high)
 
-    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample_and_batch phases"]:
+    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample_and_batch phases"]:
         """Draw, shape (*sample, *batch, J), with path derivatives."""
         shape = (*sample_shape, *self.batch_shape, self.high.shape[-1])
         low = self.low[..., None]

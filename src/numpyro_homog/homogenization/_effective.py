@@ -6,7 +6,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from .._typing import Tensors
 
 
 class AbstractCell(eqx.Module):
@@ -52,7 +51,9 @@ def effective_tensor(
     return cell.compute_effective(field, throw=throw, progress=progress)
 
 
-def reject(effective: Tensors, bad: Bool[Array, "*batch"], throw: bool, advice: str) -> Tensors:
+def reject(
+    effective: Float[Array, "*batch d d"], bad: Bool[Array, "*batch"], throw: bool, advice: str
+) -> Float[Array, "*batch d d"]:
     """The tensors, without those that are bad: an error at run time with `throw`, and NaN otherwise."""
     if throw:
         return eqx.error_if(effective, bad, advice)
