@@ -13,7 +13,6 @@ from jaxtyping import Array, PRNGKeyArray
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform
 
-
 _ADVICE = (
     "it is the image of noise under a map without inverse. Fit its parameters by comparing populations "
     "(MinimumDistance, generalized_bayes), or make the noise itself the latent variable with "

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 
-
 class AbstractCell(eqx.Module):
     """A cell whose effective tensor can be computed from a field.
 
