@@ -111,7 +111,7 @@ def test_error_is_of_second_order(distance):
 
 
 @pytest.mark.parametrize("distance", SECOND_SLOW)
-@pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 500), pytest.param((6, 6, 6), 300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("shape", "num_steps"), [((8, 8), 1000), pytest.param((6, 6, 6), 300, marks=pytest.mark.slow)])
 def test_values_and_derivatives_are_continuous_along_a_path(shape, num_steps, distance):
     # The path carries a seed once around the torus: over voxel centres, folds, triple points. A closer look at the
     # steps with the largest jumps must resolve them.
