@@ -1,6 +1,7 @@
 """Moduli of isotropic elastic materials, by name, and stiffnesses made of them."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -208,6 +209,6 @@ def like(matrix: np.ndarray, array: Array) -> Array:
     return jnp.asarray(matrix.reshape((1,) * (array.ndim - 2) + matrix.shape), array.dtype)
 
 
-def _broadcast(first: ArrayLike, second: ArrayLike) -> list[Array]:
+def _broadcast(first: ArrayLike, second: ArrayLike) -> Sequence[Array]:
     dtype = jnp.result_type(float, first, second)
     return jnp.broadcast_arrays(jnp.asarray(first, dtype), jnp.asarray(second, dtype))
