@@ -152,3 +152,15 @@ def test_traced_arguments_are_not_checked_and_dtypes_follow(x64):
     assert jax.jit(lambda a: UniformSimplex(a, HIGH, validate_args=True).mean)(-0.1).shape == (3,)
     for dtype in (jnp.float32, jnp.float64) if x64 else (jnp.float32,):
         assert UniformSimplex(jnp.asarray(LOW, dtype), HIGH.astype(dtype)).sample(KEY).dtype == dtype
+
+
+def test_supports_of_traced_laws_can_be_compared():
+    """NumPyro compares constraints with `==`, which must be a bool while their bounds are traced."""
+
+    def compare(high):
+        first, second = UniformSimplex(LOW, high).support, UniformSimplex(LOW, 2 * high).support
+        assert first == first
+        assert (first == second) is False
+        return high
+
+    jax.eval_shape(compare, HIGH)

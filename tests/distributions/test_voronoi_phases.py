@@ -220,3 +220,9 @@ def test_dtype_follows_the_parameters(x64):
     for dtype in (jnp.float32, jnp.float64) if x64 else (jnp.float32,):
         assert VoronoiPhases(GRID, FRACTIONS.astype(dtype), 4, sharp=True).sample(KEY).dtype == dtype
     assert VoronoiPhases(GRID, jnp.array([0, 1]), 4, sharp=True).sample(KEY).dtype == jnp.result_type(float)
+
+
+@pytest.mark.parametrize("number", [np.int64(4), jnp.asarray(4)])
+def test_the_number_of_seeds_is_any_whole_number(number):
+    laws = [VoronoiPhases(nh.Grid((8, 8)), FRACTIONS, num) for num in (number, 4)]
+    np.testing.assert_array_equal(*(law.sample(jax.random.key(0)) for law in laws))

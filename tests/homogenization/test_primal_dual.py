@@ -134,7 +134,7 @@ def test_the_dual_problem_must_converge_too(tolerance):
 def test_other_dimensions_are_refused_with_what_there_is(shape):
     with pytest.raises(ValueError, match=r"two-dimensional cell.*hashin_shtrikman_bounds"):
         dual_cell(shape)
-    with pytest.raises(ValueError, match=rf"effective_bounds needs .* got {len(shape)} dimensions"):
+    with pytest.raises(ValueError, match=rf"effective_bounds need .* got {len(shape)} dimensions"):
         nh.effective_bounds(make_cell(shape), jnp.ones(shape))
 
 

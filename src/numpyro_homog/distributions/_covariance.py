@@ -165,12 +165,18 @@ def in_chunks(
     The memory of a chunk is bounded, in derivatives too, where chunks are computed again; `num_entries` is the size of
     intermediate arrays for one point.
     """
-    *shape, d = points[0].shape
-    flat = tuple(array.reshape(-1, d) for array in points)
-    size = max(1, _CHUNK_ENTRIES // num_entries)
-    if len(flat[0]) <= size:
+    shape, d = points[0].shape[:-1], points[0].shape[-1]
+    num = math.prod(shape)
+    flat = [array.reshape(num, d) for array in points]
+    num_chunks = math.ceil(num * num_entries / _CHUNK_ENTRIES)
+    if num_chunks <= 1:
         values = function(*flat)
     else:
-        at_one = jax.checkpoint(lambda one: function(*(x[None] for x in one))[..., 0])
-        values = jnp.moveaxis(jax.lax.map(at_one, flat, batch_size=size), 0, -1)
+        size = math.ceil(num / min(num_chunks, num))
+        num_chunks = math.ceil(num / size)
+        padding = ((0, num_chunks * size - num), (0, 0))
+        chunks = [jnp.pad(array, padding, mode="edge").reshape(num_chunks, size, d) for array in flat]
+        values = jax.lax.map(lambda chunk: jax.checkpoint(function)(*chunk), tuple(chunks))
+        values = jnp.moveaxis(values, 0, -2)
+        values = values.reshape(*values.shape[:-2], num_chunks * size)[..., :num]
     return values.reshape(*values.shape[:-1], *shape)

@@ -55,9 +55,8 @@ class SquaredDistance(AbstractDistance):
 
     def value_and_slopes(self, displacement: tuple[Array, ...], tip: float) -> tuple[Array, tuple[Array, ...]]:
         """|x - z|^2 and 2 (x - z)."""
-        return jnp.asarray(sum(component**2 for component in displacement)), tuple(
-            2 * component for component in displacement
-        )
+        squared = jnp.asarray(sum(component**2 for component in displacement))
+        return squared, tuple(2 * component for component in displacement)
 
 
 @eqx.filter_jit

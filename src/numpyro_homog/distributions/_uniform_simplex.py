@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
-from numpyro.distributions.util import validate_sample
+from numpyro.distributions.util import array_equiv, validate_sample
 
 from .._tracing import is_traced
 from ._checks import broadcast_batches, float_arrays, require
@@ -40,7 +39,10 @@ class BoxOnSimplex(constraints.Constraint):
 
     def eq(self, other: object, static: bool = False) -> ArrayLike:
         """Equality of type and bounds."""
-        return eqx.tree_equal(self, other)
+        if not isinstance(other, BoxOnSimplex):
+            return False
+        low = array_equiv(self.low, other.low, static=static)
+        return low & array_equiv(self.high, other.high, static=static)
 
     def tree_flatten(self) -> tuple:
         """Both bounds are data."""

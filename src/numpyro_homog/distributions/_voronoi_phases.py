@@ -1,7 +1,7 @@
 """Random polycrystal: many Voronoi cells on the torus, each of a random phase."""
 
-import numbers
-from typing import Any, ClassVar
+import operator
+from typing import Any, ClassVar, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +116,7 @@ class VoronoiPhases(AbstractPushforward):
         self,
         grid: Grid,
         fractions: ArrayLike,
-        num_seeds: int | None = None,
+        num_seeds: SupportsIndex | None = None,
         *,
         seeds: ArrayLike | None = None,
         temperature: ArrayLike | None = None,
@@ -130,12 +130,7 @@ class VoronoiPhases(AbstractPushforward):
             )
         if seeds is None:
             (fractions,) = float_arrays(fractions)
-            number: Any = num_seeds
-            if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
-                raise ValueError(
-                    f"num_seeds must be a whole number >= 1; got {num_seeds!r}. Pass positions as `seeds=`."
-                )
-            noise = uniform((*grid.lengths, 1.0), (int(number), grid.ndim + 1), fractions.dtype)
+            noise = uniform((*grid.lengths, 1.0), (_checked_number(num_seeds), grid.ndim + 1), fractions.dtype)
             batch_shape, paths = fractions.shape[:-1], {}
         else:
             fractions, seeds = float_arrays(fractions, seeds)
@@ -168,3 +163,13 @@ class VoronoiPhases(AbstractPushforward):
             paths={"fractions": temperature is not None, **paths},
             validate_args=validate_args,
         )
+
+
+def _checked_number(num_seeds: Any) -> int:
+    try:
+        number = 0 if isinstance(num_seeds, bool) else operator.index(num_seeds)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"num_seeds must be a whole number >= 1; got {num_seeds!r}. Pass positions as `seeds=`.")
+    return number

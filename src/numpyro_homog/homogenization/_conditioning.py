@@ -23,13 +23,13 @@ class AbstractPreconditioner(eqx.Module):
     def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """Raise ValueError if there is none for such a cell."""
 
+    @abc.abstractmethod
     def cycle(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> GridCycle | None:
-        """What takes the place of the reference medium at high contrast; default: nothing, None."""
-        return None
+        """What takes the place of the reference medium at high contrast, or None."""
 
+    @abc.abstractmethod
     def switch(self, law: AbstractLaw, ndim: int) -> float:
         """Above this contrast `cycle` is used."""
-        return math.inf
 
 
 class ReferenceMedium(AbstractPreconditioner):
@@ -40,6 +40,12 @@ class ReferenceMedium(AbstractPreconditioner):
 
     def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """It exists for all cells."""
+
+    def cycle(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary, bases: tuple) -> None:
+        return None
+
+    def switch(self, law: AbstractLaw, ndim: int) -> float:
+        return math.inf
 
 
 class Multigrid(AbstractPreconditioner):

@@ -13,7 +13,7 @@ from ..meshes import Mesh
 from ._boundary import AbstractBoundary
 from ._jax_fem import voxel_element
 from ._law import AbstractLaw, Coefficients
-from ._primal_dual import AbstractDiscretization
+from ._primal_dual import AbstractDiscretization, Tensors
 from ._tensor_fields import Geometry, field_axes, weighted
 
 # Poisson's ratio .49, where plain voxels are off by more than two percent on 32 x 32 (benchmarks/bench_locking.py).
@@ -54,6 +54,12 @@ class MeanDilatation(AbstractDiscretization):
     def law_of_elements(self, law: AbstractLaw) -> AbstractLaw:
         """With the mean dilatation in the place of that at each point."""
         return MeanDilatationLaw(law)
+
+    def problems(self, coefficients: Coefficients) -> list[Coefficients]:
+        return [coefficients]
+
+    def combine(self, energies: list[Tensors]) -> Tensors:
+        return energies[0]
 
 
 class MeanDilatationLaw(AbstractLaw):

@@ -30,13 +30,13 @@ class AbstractDiscretization(eqx.Module):
         """The law as the elements see it, with their strain; default: the law itself."""
         return law
 
+    @abc.abstractmethod
     def problems(self, coefficients: Coefficients) -> list[Coefficients]:
-        """Coefficients of the problems to be solved, whose values have shape (batch, c, *grid); default: themselves."""
-        return [coefficients]
+        """Coefficients of the problems to be solved, whose values have shape (batch, c, *grid)."""
 
+    @abc.abstractmethod
     def combine(self, energies: list[Tensors]) -> PyTree:
-        """What the cell returns, from the least energies of `problems`; default: that of the first."""
-        return energies[0]
+        """What the cell returns, from the least energies of `problems`."""
 
 
 class Primal(AbstractDiscretization):
@@ -45,6 +45,12 @@ class Primal(AbstractDiscretization):
     def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """There is no cell for which it does not exist."""
 
+    def problems(self, coefficients: Coefficients) -> list[Coefficients]:
+        return [coefficients]
+
+    def combine(self, energies: list[Tensors]) -> Tensors:
+        return energies[0]
+
 
 class AbstractDuality(AbstractDiscretization):
     """A cell problem and its dual, where that is a cell problem of the same kind."""
@@ -52,12 +58,11 @@ class AbstractDuality(AbstractDiscretization):
     def check(self, grid: Geometry, law: AbstractLaw, boundary: AbstractBoundary) -> None:
         """Two dimensions, conduction, periodic."""
         if grid.ndim != 2 or not isinstance(law, Conductivity) or not isinstance(boundary, Periodic):
-            who = "PrimalDual()" if isinstance(self, PrimalDual) else "effective_bounds"
             raise ValueError(
-                f"{who} needs a two-dimensional cell, Conductivity() and Periodic(), where the dual of a cell problem"
-                f" is a cell problem; got {grid.ndim} dimensions, {type(law).__name__} and {type(boundary).__name__}."
-                " Otherwise the tensor of Primal() is an upper bound, and voigt_bound, reuss_bound and"
-                " hashin_shtrikman_bounds know bounds from volume fractions."
+                "PrimalDual() and effective_bounds need a two-dimensional cell, Conductivity() and Periodic(), where"
+                f" the dual of a cell problem is a cell problem; got {grid.ndim} dimensions, {type(law).__name__} and"
+                f" {type(boundary).__name__}. Otherwise the tensor of Primal() is an upper bound, and voigt_bound,"
+                " reuss_bound and hashin_shtrikman_bounds know bounds from volume fractions."
             )
 
     def problems(self, coefficients: Coefficients) -> list[Coefficients]:

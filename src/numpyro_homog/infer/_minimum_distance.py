@@ -167,7 +167,7 @@ class MinimumDistance:
         need as many specimens as make 10,000 with the population, at most one and a half times as many. A warning
         says if parameters act by scores and fewer than twice as many specimens are simulated as were measured.
         """
-        begin, rng_key, noise_fn = time.perf_counter(), single_key(rng_key), partial(sampling_noise, self.divergence)
+        begin, rng_key = time.perf_counter(), single_key(rng_key)
         if num_starts < 1 or len(starts) > num_starts:
             raise ValueError(
                 f"num_starts must be at least 1 and the number of starts; got {num_starts}, {len(starts)}."
@@ -199,14 +199,15 @@ class MinimumDistance:
             with Progress(show=progress, unit="descents" if settings is not None else "steps") as bar:
                 recorder = Recorder(Checkpoint(checkpoint, fingerprint), bar)
                 problem.begin_run(self.scale, recorder)
+                noise_fn = partial(sampling_noise, self.divergence)
                 noise = float(problem.programs("noise", noise_fn, problem.data[0], noise_key))
                 objective: DivergenceObjective | None
                 if settings is not None:
                     descents = Descents(settings, spread_of(prior), recorder)
                     outcome, objective = search(problem, descents, prior, num_starts, keys, noise, drawn)
                 else:
-                    optax: Any = self.optimizer, self.num_steps, self.batch_size
-                    outcome, objective = follow(problem, prior[:num_starts], steps_key, keys, noise, *optax)
+                    how: Any = self.optimizer, self.num_steps, self.batch_size
+                    outcome, objective = follow(problem, prior[:num_starts], steps_key, keys, noise, *how)
         except KeyboardInterrupt:
             if checkpoint is None:
                 raise

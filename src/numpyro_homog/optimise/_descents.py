@@ -74,8 +74,6 @@ class Descents:
         self, name: str, objective: AbstractObjective, draws: Float[np.ndarray, "draws P"], num_best: int
     ) -> list[np.ndarray]:
         """The draws in `num_best` groups, and the best of each group."""
-        values = self.recorder.once(name, lambda: {"values": np.array([objective(draw).value for draw in draws])})[
-            "values"
-        ]
-        values = np.where(np.isfinite(values), values, np.inf)
+        saved = self.recorder.once(name, lambda: {"values": np.array([objective(draw).value for draw in draws])})
+        values = np.where(np.isfinite(saved["values"]), saved["values"], np.inf)
         return [draws[i::num_best][np.argmin(values[i::num_best])] for i in range(num_best)]
