@@ -25,7 +25,8 @@ def write_tiff(path, *directories, order="<", big=False):
         content += bytes(size)
         starts = np.cumsum([len(content)] + [len(piece) for piece in pieces]).tolist()
         content += b"".join(pieces)
-        tags = {**tags, 324 if 322 in tags else 273: starts[:-1]}
+        places, sizes = (324, 325) if 322 in tags else (273, 279)
+        tags = {places: starts[:-1], sizes: [len(piece) for piece in pieces], **tags}
         entries = b""
         for tag, value in sorted(tags.items()):
             numbers = value if isinstance(value, list) else [value]
@@ -92,7 +93,7 @@ def test_few_bits_and_white_is_zero_are_read_as_stored(tmp_path, bits, white_is_
     data, tags = packed(page, bits), directory(page)[1] | {258: bits, 262: int(not white_is_zero)}
     path = write_tiff(tmp_path / "a.tif", ([data], tags))
     np.testing.assert_array_equal(load_image(path).values, page)
-    path = write_tiff(tmp_path / "b.tif", ([zlib.compress(data)], tags | {259: 8, 279: len(zlib.compress(data))}))
+    path = write_tiff(tmp_path / "b.tif", ([zlib.compress(data)], tags | {259: 8}))
     np.testing.assert_array_equal(load_image(path).values, page)
 
 
@@ -118,13 +119,15 @@ def test_a_png_of_few_bits_is_read_as_stored(tmp_path, bits):
     np.testing.assert_array_equal(load_image(tmp_path / "a.png").values, page)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "float16"]
+)
 def test_compressed_stacks_keep_their_type(tmp_path, dtype):
-    stack = (STACK * 1e7).astype("int64").astype(dtype)
+    stack = (STACK * 1e7).astype("int64").astype(dtype) if dtype != "float16" else STACK.astype(dtype)
     pages = []
     for page in stack:
         (data,), tags = directory(page)
-        pages.append(([zlib.compress(data)], tags | {259: 8, 279: len(zlib.compress(data))}))
+        pages.append(([zlib.compress(data)], tags | {259: 8}))
     found = load_image(write_tiff(tmp_path / "a.tif", *pages)).values
     np.testing.assert_array_equal(found, stack)
     assert found.dtype == dtype
@@ -138,12 +141,8 @@ def test_a_picture_may_be_larger_than_pillow_allows(tmp_path, monkeypatch, size)
     write_tiff(tmp_path / "a.tif", directory(page))
     PIL.Image.fromarray(page).save(tmp_path / "b.tif", compression="tiff_lzw")
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 11)
-    for name in ("a.png", "a.tif"):
+    for name in ("a.png", "a.tif", "b.tif"):
         np.testing.assert_array_equal(load_image(tmp_path / name).values, page)
-    with pytest.raises(
-        ValueError, match=r"b.tif is compressed, and its numbers \(uint8\).* Save it without compression"
-    ):
-        load_image(tmp_path / "b.tif")
     assert PIL.Image.MAX_IMAGE_PIXELS == 11
 
 
@@ -182,27 +181,26 @@ def test_tiles_are_put_together(tmp_path):
 
 PAGE = np.arange(77, dtype=np.uint8).reshape(7, 11)
 HYPERSTACK = "ImageJ=1.54f\nimages=10\nchannels=2\nslices=5\n"
-OME = '<?xml version="1.0"?><OME><Image><Pixels SizeX="11" SizeY="7" SizeC="{}" SizeZ="{}" SizeT="1"/></Image></OME>'
+OME = (
+    '<?xml version="1.0"?><OME><Image><Pixels DimensionOrder="XYZCT" Type="uint16" SizeX="11" SizeY="7" SizeC="2"'
+    ' SizeZ="5" SizeT="1"><TiffData/></Pixels></Image></OME>'
+)
 REFUSED = {
     "colours": (directory(PAGE, tag262=2, tag277=3), "colour picture .3 numbers per pixel, RGB"),
     "CMYK": (directory(PAGE, tag262=5, tag277=4), "colour picture .4 numbers per pixel, CMYK"),
     "palette": (directory(PAGE, tag262=3), "colour picture .1 numbers per pixel, indices of a palette"),
     "alpha": (directory(PAGE, tag277=2), "colour picture .2 numbers per pixel, grey"),
     "upside down": (directory(PAGE, tag274=3), "is turned or mirrored .* save it upright"),
-    "complex": (directory(PAGE.astype(np.complex64)), "holds numbers of 64 bits .its tag SampleFormat is 6"),
-    "12 bits": (directory(PAGE, tag258=12), r"holds numbers of 12 bits .* expected .* by .astype\(numpy.float32\)"),
-    "channels": (directory(np.tile(STACK, (2, 1, 1)), tag270=HYPERSTACK), r"channels, slices or times, \(2, 5, 1\)"),
-    "OME": (directory(np.tile(STACK, (2, 1, 1)), tag270=OME.format(2, 5)), r"channels, slices or times, \(2, 5, 1\)"),
+    "complex": (directory(PAGE.astype(np.complex64)), "holds complex64; expected real numbers"),
+    "channels": (directory(np.tile(STACK, (2, 1, 1)), tag270=HYPERSTACK), r"channels, slices or times, \(5, 2\)"),
+    "OME": (directory(np.tile(STACK, (2, 1, 1)), tag270=OME), r"channels, slices or times, \(2, 5\)"),
     "shape": (directory(STACK, tag270=json.dumps({"shape": [5, 2, 7, 11]})), r"channels, slices or times, \(5, 2\)"),
-    "cut short": (directory(STACK[:2], tag270=IMAGEJ), "a.tif cannot be read as TIFF: it ends .* bytes too early"),
+    "cut short": (directory(STACK[:2], tag270=IMAGEJ), "a.tif says that it holds more slices than it does"),
+    "cut": (directory(STACK[:2], tag270='{"shape": [5, 7, 11], "truncated": true}'), "a.tif cannot be read as TIFF"),
+    "frames": (directory(PAGE, tag270=OME.replace('"2"', '"1"')), "holds more slices than it does; it is cut"),
     "strips": (directory(PAGE, tag278=2), "pieces of the picture are missing"),
-    "jpeg": (directory(PAGE, tag259=7), r"is compressed, and its numbers \(uint8\) cannot be decoded"),
-    "deflated doubles": (
-        directory(PAGE.astype(float), tag259=8),
-        r"its numbers \(float64\) cannot be decoded",
-    ),
-    "deflated halves": (directory(PAGE.astype("f2"), tag259=8), r"its numbers \(float16\) cannot be decoded"),
-    "deflated volume": (directory(STACK, tag259=8, tag32997=5), r"its numbers \(uint16\) cannot be decoded"),
+    "jpeg": (directory(PAGE, tag259=7), "a.tif cannot be read as TIFF: Not a JPEG file"),
+    "deflated": (directory(PAGE, tag259=8), "a.tif cannot be read as TIFF: .* may be damaged"),
 }
 
 
@@ -215,7 +213,7 @@ def test_a_tiff_that_is_no_stack_of_numbers_is_refused(tmp_path, content, messag
 
 def test_a_stack_with_fewer_pages_than_noted_is_cut_short(tmp_path):
     pages = [directory(page, tag270=IMAGEJ) for page in STACK[:3]]
-    with pytest.raises(ValueError, match="says that it has 5 slices, but holds 3; it is cut short"):
+    with pytest.raises(ValueError, match="says that it holds more slices than it does"):
         load_image(write_tiff(tmp_path / "a.tif", *pages))
 
 

@@ -62,8 +62,8 @@ def load_image(
     stack has x_3 across its slices.
 
     Numbers are those that the file stores: a TIFF in which white is zero, as in many masks of one bit, is not inverted,
-    and numbers of few bits are not scaled. TIFF without compression may hold any integers or floating-point numbers;
-    what is compressed may have up to 32 bits. Any size is read; it costs the memory of the array.
+    and numbers of few bits are not scaled. TIFF may be compressed, and hold integers or floating-point numbers of any
+    size. Any size of a picture is read; it costs the memory of the array.
 
     Args:
         path: the file or folder.
@@ -79,8 +79,7 @@ def load_image(
         FileNotFoundError: if there is no such file.
         ValueError: if the extension is unknown, the file is not what its extension says, the data set is missing or
             ambiguous, the picture has colours or a palette, slices differ in shape or are fewer than noted, a TIFF has
-            channels or times, a compressed one a type or size (above 179 million pixels) that Pillow does not decode, a
-            value is not finite, or an option does not fit.
+            channels or times, a value is not finite, or an option does not fit.
         ImportError: for .vti, if VTK is not installed (the extra "images").
 
     Example:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._stored import Stored, reading, stack, stored_numbers
+from ._stored import Stored, reading, stack
 from ._tiff import read_tiff
 
 
@@ -26,7 +26,9 @@ def read_png(path: Path, dataset: str | None = None) -> Stored:
                     " PIL.Image.open(path).convert('L').save(...), or make an array of labels of it; of a picture with"
                     " a palette (mode P), numpy.array(PIL.Image.open(path)) has the indices."
                 )
-            return stack([stored_numbers(np.array(picture), depth, inverted=False)], [str(path)])
+            values = np.array(picture)
+            # Pillow shows numbers of two and four bits as grey values between 0 and 255.
+            return stack([values // (255 // (2**depth - 1)) if depth in (2, 4) else values], [str(path)])
 
 
 _READERS = {".png": read_png, ".tif": read_tiff, ".tiff": read_tiff}

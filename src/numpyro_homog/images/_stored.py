@@ -56,11 +56,3 @@ def stack(pages: Sequence[np.ndarray], names: Sequence[str]) -> Stored:
                 f"{name} has {page.shape} and {page.dtype}."
             )
     return Stored(pages[0], "xy") if len(pages) == 1 else Stored(np.stack(pages), "xyz")
-
-
-def stored_numbers(values: np.ndarray, bits: int, *, inverted: bool) -> np.ndarray:
-    """The numbers that a file stores, of the grey values that Pillow makes of them, black 0 and white the greatest."""
-    values = values.astype(np.uint8) if values.dtype == bool else values
-    if inverted:
-        values = (1 if bits == 1 else 255) - values
-    return values // (255 // (2**bits - 1)) if bits in (2, 4) else values
