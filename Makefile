@@ -13,7 +13,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --on
 # Files stay together: the tests of one share what is compiled. A worker takes up to 6 GB.
 WORKERS := 2
 PYTEST_OPTIONS := -q -n $(WORKERS) --dist loadfile
-PYTEST := $(BIN)/python -m pytest $(PYTEST_OPTIONS)
+# Bytecode of the tests, and of the package with its checks, is kept whatever the environment says: 3 s per worker.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 # Compiling is most of the time of the fast tests: a third less without optimisation, and half of that by the old
 # emitters of fused loops, which the locked JAX still has. Wider vectors than AVX make those wrong without optimisation
 # (facets of Laguerre cells in space). The slow tests run as users do. Splitting a program gains nothing where every
