@@ -65,10 +65,10 @@ CELLS = {
         lambda key: (positive(2, 6, 6)(key), positive(2, 6, 6)(jax.random.fold_in(key, 1))),
     ),
 }
-PILOT = jax.random.normal(jax.random.key(3), (400, 3))
+PILOT = np.random.default_rng(3).normal(size=(400, 3))
 DIVERGENCES = {
-    "SlicedWasserstein": nh.SlicedWasserstein(num_projections=8),
-    "WeightedDistance": nh.WeightedDistance.from_pilot(PILOT, nh.summaries.Moments()),
+    "SlicedWasserstein": lambda: nh.SlicedWasserstein(num_projections=8),
+    "WeightedDistance": lambda: nh.WeightedDistance.from_pilot(jnp.asarray(PILOT), nh.summaries.Moments()),
 }
 DISTRIBUTIONS = {}
 if hasattr(nh, "LaguerreTessellation"):
@@ -253,9 +253,9 @@ def test_cells_return_nan_for_a_bad_member_only_and_raise_if_asked(cell_case):
 # --- divergences ---
 
 
-@pytest.fixture(params=DIVERGENCES)
+@pytest.fixture(scope="module", params=DIVERGENCES)
 def divergence(request):
-    return DIVERGENCES[request.param]
+    return DIVERGENCES[request.param]()
 
 
 def clouds():

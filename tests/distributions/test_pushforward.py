@@ -17,7 +17,7 @@ from numpyro_homog.population import Simulator
 
 KEY = jax.random.key(0)
 CENTRE = dist.Uniform(0.0, 1.0).expand([2]).to_event(1)
-POINTS = (jnp.stack(jnp.meshgrid(jnp.arange(8), jnp.arange(8), indexing="ij"), -1) + 0.5) / 8
+POINTS = (np.stack(np.meshgrid(np.arange(8), np.arange(8), indexing="ij"), -1) + 0.5) / 8
 
 
 def disk(centre, radius):
