@@ -1,5 +1,7 @@
 """Small models, cells, an emulator and a divergence for the tests of primitives, populations and handlers."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +73,7 @@ def checkerboards(num_specimens, cell=CELL):
         return nh.homogenize("K_eff", cell, jnp.exp(mu + sigma * z))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def measured_checkerboards(num_specimens, seed=0):
     """Tensors of `checkerboards` at TRUTH, shape (num_specimens, 2, 2)."""
     z = jax.random.normal(jax.random.key(seed), (num_specimens, 4))

@@ -1,5 +1,7 @@
 """The local search for the nearest seeds, against all distances."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,20 +23,25 @@ CASES = {
 }
 
 
+@functools.cache
+def centers(grid):
+    return np.asarray(grid.centers())
+
+
 def squares(seeds, grid):
     """All squared distances on the torus, shape (batch, *grid, seeds)."""
     lengths = np.array(grid.lengths)
-    gap = np.abs(np.asarray(grid.centers())[None, ..., None, :] - np.asarray(seeds)[:, *[None] * grid.ndim] % lengths)
+    gap = np.abs(centers(grid)[None, ..., None, :] - np.asarray(seeds)[:, *[None] * grid.ndim] % lengths)
     return (np.minimum(gap, lengths - gap) ** 2).sum(-1)
 
 
 def scattered(grid, num, kind):
-    z = jax.random.uniform(jax.random.key(num), (2, num, grid.ndim))
+    z = np.random.default_rng(num).uniform(size=(2, num, grid.ndim))
     if kind == "clustered":
         z = 0.95 + 0.1 * z  # around a corner: most windows are empty
     if kind == "coincident":
-        z = jnp.repeat(z[:, : -(-num // 3)], 3, axis=1)[:, :num]
-    return z * jnp.array(grid.lengths)
+        z = np.repeat(z[:, : -(-num // 3)], 3, axis=1)[:, :num]
+    return jnp.asarray(z * np.array(grid.lengths))
 
 
 def names(*chosen):
