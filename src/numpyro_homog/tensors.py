@@ -78,6 +78,57 @@ def least_eigenvalue(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batc
     return jax.numpy.linalg.eigvalsh(tensors)[..., 0]
 
 
+@jax.custom_jvp
+def matrix_logarithm(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
+    """Logarithm of symmetric positive definite matrices, shape (*batch, d, d); NaN where they are not."""
+    return _of_eigenvalues(jnp.log, *jnp.linalg.eigh(tensors))
+
+
+@matrix_logarithm.defjvp
+def _matrix_logarithm_jvp(primals, tangents):
+    values, vectors = jnp.linalg.eigh(*primals)
+    return _of_eigenvalues(jnp.log, values, vectors), _in_basis(vectors, _logarithm_slopes(values), *tangents)
+
+
+@jax.custom_jvp
+def matrix_exponential(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
+    """Exponential of symmetric matrices, shape (*batch, d, d): the inverse of `matrix_logarithm`."""
+    return _of_eigenvalues(jnp.exp, *jnp.linalg.eigh(tensors))
+
+
+@matrix_exponential.defjvp
+def _matrix_exponential_jvp(primals, tangents):
+    values, vectors = jnp.linalg.eigh(*primals)
+    slopes = 1 / _logarithm_slopes(jnp.exp(values))
+    return _of_eigenvalues(jnp.exp, values, vectors), _in_basis(vectors, slopes, *tangents)
+
+
+def logarithm_log_determinant(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
+    """Logarithm of the determinant of the derivative of `matrix_logarithm`, as a map of unique components."""
+    slopes = _logarithm_slopes(jnp.linalg.eigvalsh(tensors))
+    return jnp.sum(jnp.log(slopes)[(..., *np.triu_indices(tensors.shape[-1]))], axis=-1)
+
+
+def _of_eigenvalues(fn, values, vectors):
+    return jnp.einsum("...ij,...j,...kj->...ik", vectors, fn(values), vectors)
+
+
+def _in_basis(vectors, slopes, tangent):
+    """Derivative of a function of a matrix; its divided differences are finite where eigenvalues coincide."""
+    inner = jnp.einsum("...ji,...jk,...kl->...il", vectors, tangent, vectors)
+    return jnp.einsum("...ij,...jk,...lk->...il", vectors, slopes * inner, vectors)
+
+
+def _logarithm_slopes(values):
+    """(log a - log b) / (a - b) of all pairs of eigenvalues, shape (*batch, d, d)."""
+    total = values[..., :, None] + values[..., None, :]
+    ratio = (values[..., :, None] - values[..., None, :]) / total
+    close = jnp.abs(ratio) < 1e-3
+    safe = jnp.where(close, 0.5, ratio)
+    # log(a / b) = 2 artanh((a - b) / (a + b)).
+    return 2 * jnp.where(close, 1 + ratio**2 / 3, jnp.arctanh(safe) / safe) / total
+
+
 def _size(tensors: Array | np.ndarray) -> int:
     """Length d of the last two axes."""
     if tensors.ndim < 2 or tensors.shape[-1] != tensors.shape[-2]:

@@ -1,11 +1,10 @@
 """Coordinates of clouds of tensors in which they are compared."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..tensors import from_unique_components, unique_components
+from ..tensors import from_unique_components, matrix_logarithm, unique_components
 
 
 class LogEuclidean(eqx.Module):
@@ -53,29 +52,8 @@ class LogEuclidean(eqx.Module):
         if cloud.ndim != 2 or cloud.shape[1] != self.scales.size:
             raise ValueError(f"The cloud has shape {cloud.shape}; expected (num_points, {self.scales.size}).")
         tensors = from_unique_components(cloud * self.scales[None].astype(cloud.dtype))
-        logs = jnp.asarray(unique_components(_logarithm(tensors)))
+        logs = jnp.asarray(unique_components(matrix_logarithm(tensors)))
         if not self.fold:
             return logs
         first, second, shear = logs[:, 0], logs[:, 1], logs[:, 2]
         return jnp.stack([(first + second) / 2, jnp.abs(first - second) / 2, jnp.abs(shear)], axis=1)
-
-
-@jax.custom_jvp
-def _logarithm(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
-    values, vectors = jnp.linalg.eigh(tensors)
-    return jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.log(values), vectors)
-
-
-@_logarithm.defjvp
-def _logarithm_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """Divided differences in the eigenbasis: finite where eigenvalues coincide, where that of `eigh` is not."""
-    values, vectors = jnp.linalg.eigh(*primals)
-    log = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.log(values), vectors)
-    total = values[..., :, None] + values[..., None, :]
-    ratio = (values[..., :, None] - values[..., None, :]) / total
-    close = jnp.abs(ratio) < 1e-3
-    safe = jnp.where(close, 0.5, ratio)
-    # log(a / b) = 2 artanh((a - b) / (a + b)).
-    slope = 2 * jnp.where(close, 1 + ratio**2 / 3, jnp.arctanh(safe) / safe) / total
-    inner = jnp.einsum("...ji,...jk,...kl->...il", vectors, *tangents, vectors)
-    return log, jnp.einsum("...ij,...jk,...lk->...il", vectors, slope * inner, vectors)

@@ -1,0 +1,7 @@
+"""Surrogates: conditional densities of the tensor of one specimen, learned from cells that were solved."""
+
+from ._fit import SurrogateFit as SurrogateFit
+from ._fit import fit_surrogate as fit_surrogate
+from ._fraction_surrogate import FractionSurrogate as FractionSurrogate
+from ._surrogate import AbstractSurrogate as AbstractSurrogate
+from ._surrogate import Ensemble as Ensemble
