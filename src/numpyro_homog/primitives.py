@@ -16,16 +16,26 @@ class Request:
     """What a "homogenize" message asks for, which can be computed again at other inputs.
 
     Args:
+        cell: the cell problem.
         evaluate: function `evaluate(inputs, rng_key, *, throw)` to the tensors at inputs of the same event ranks,
             whatever their batch.
         inputs: arrays in any structure.
         rng_key: key of the realisations; None where there are none.
+        num_realizations: how many there are; None where there are none.
 
     Attributes: the same.
     """
 
-    def __init__(self, evaluate: Callable[..., Array], inputs: tuple[PyTree, ...], rng_key: Array | None):
-        self.evaluate, self.inputs, self.rng_key = evaluate, inputs, rng_key
+    def __init__(
+        self,
+        cell: AbstractCell,
+        evaluate: Callable[..., Array],
+        inputs: tuple[PyTree, ...],
+        rng_key: Array | None,
+        num_realizations: int | None = None,
+    ):
+        self.cell, self.evaluate, self.inputs, self.rng_key = cell, evaluate, inputs, rng_key
+        self.num_realizations = num_realizations
 
     @functools.cached_property
     def shape(self) -> jax.ShapeDtypeStruct:
@@ -101,7 +111,7 @@ def homogenize(
         def evaluate(inputs, rng_key, *, throw=True):
             return effective_tensor(cell, inputs[0], throw=throw)
 
-        request = Request(evaluate, (field,), None)
+        request = Request(cell, evaluate, (field,), None)
     else:
         rng_key = numpyro.prng_key()
         if rng_key is None:
@@ -114,7 +124,7 @@ def homogenize(
             fields = jax.vmap(lambda key: field(key, *inputs))(keys)
             return jnp.mean(effective_tensor(cell, fields, throw=throw), axis=0)
 
-        request = Request(evaluate, inputs, rng_key)
+        request = Request(cell, evaluate, inputs, rng_key, num_realizations)
 
     # A closure: arrays in `args` would break scan.
     def fn(*, throw=True):

@@ -5,11 +5,13 @@ import warnings
 from ._checks import same_arguments as same_arguments
 from ._chunks import Specimens as Specimens
 from ._extrapolation import extrapolate as extrapolate
+from ._messengers import enter_body as enter_body
 from ._messengers import hide_specimens as hide_specimens
 from ._parameter_space import ParameterSpace as ParameterSpace
 from ._requirements import check_simulator as check_simulator
 from ._requirements import warn_of_few_simulated as warn_of_few_simulated
 from ._simulator import Simulator as Simulator
+from ._specimen_density import SpecimenDensity as SpecimenDensity
 from ._whitening import Whitening as Whitening
 
 

@@ -72,7 +72,7 @@ class Chunk(Messenger):
             msg["value"] = self.indices
             msg["args"] = (msg["args"][0], self.indices.shape[0])
         elif msg["type"] == "control_flow":
-            _enter_body(msg, lambda body: Chunk(body, self.plate, self.indices, self.throw))
+            enter_body(msg, lambda body: Chunk(body, self.plate, self.indices, self.throw))
 
 
 class StandIn(Messenger):
@@ -93,13 +93,27 @@ class StandIn(Messenger):
             scale = 1 + sum(jnp.mean(leaf).astype(shape.dtype) for leaf in jax.tree.leaves(msg["inputs"]))
             msg["value"] = jnp.broadcast_to(scale * jnp.eye(shape.shape[-1], dtype=shape.dtype), shape.shape)
         elif msg["type"] == "control_flow":
-            _enter_body(msg, lambda body: StandIn(body, self.plate, self.rng_key))
+            enter_body(msg, lambda body: StandIn(body, self.plate, self.rng_key))
         elif (msg["type"] == "prng_key" or (msg["type"] == "sample" and in_plate(msg, self.plate))) and (
             msg["value"] is None and msg["kwargs"]["rng_key"] is None
         ):
             # A counter, not a chain of splits: nothing traced may stay on a handler that a scan body re-enters.
             self.num_keys += 1
             msg["kwargs"]["rng_key"] = jax.random.fold_in(self.rng_key, self.num_keys)
+
+
+class Requests(Messenger):
+    """Record the `Request` of each "homogenize" by site in `requests`, and answer by unit tensors without a solve."""
+
+    def __init__(self, fn: Callable):
+        super().__init__(fn)
+        self.requests: dict = {}
+
+    def process_message(self, msg: dict) -> None:
+        if msg["type"] == "homogenize":
+            self.requests[msg["site"]] = msg["request"]
+            shape = msg["request"].shape
+            msg["value"] = jnp.broadcast_to(jnp.eye(shape.shape[-1], dtype=shape.dtype), shape.shape)
 
 
 class HideSpecimens(Messenger):
@@ -154,7 +168,7 @@ def in_plate(msg: dict, plate: str) -> bool:
     return any(frame.name == plate for frame in msg.get("cond_indep_stack") or ())
 
 
-def _enter_body(msg: dict, wrap: Callable[[Callable], Messenger]) -> None:
-    # The body of a scan runs behind a block: a handler has to go inside to see its messages.
+def enter_body(msg: dict, wrap: Callable[[Callable], Messenger]) -> None:
+    """Let a handler see the messages of the body of a scan, which runs behind a block."""
     body, *rest = msg["args"]
     msg["args"] = (wrap(body), *rest)

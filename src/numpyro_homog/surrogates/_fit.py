@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike, Float
 
 from .._keys import single_key
 from .._table import AbstractReport, Table
@@ -56,8 +56,8 @@ class SurrogateFit(AbstractReport):
         ):
             rows.append((str(i), f"{mean:.2f}", f"{deviation:.2f}", f"{p:.2g}"))
         notes = (
-            f"error {self.error_percent:.2f} % on {len(self.residuals)} cells held out, where {self.spread_percent:.2f} %"
-            f" are expected of single cells; trained on {self.num_pairs}",
+            f"error {self.error_percent:.2f} % on {len(self.residuals)} cells held out, where"
+            f" {self.spread_percent:.2f} % are expected of single cells; trained on {self.num_pairs}",
         )
         return Table("Surrogate", rows, notes)
 
@@ -141,7 +141,8 @@ def _redrawn(arrays, key):
     leaves, structure = jax.tree.flatten(arrays)
     keys = jax.random.split(key, len(leaves))
     leaves = [
-        x + (x.ndim > 1) * jnp.std(x) * jax.random.normal(k, x.shape, x.dtype) / 2 for x, k in zip(leaves, keys, strict=True)
+        x + (x.ndim > 1) * jnp.std(x) * jax.random.normal(k, x.shape, x.dtype) / 2
+        for x, k in zip(leaves, keys, strict=True)
     ]
     return jax.tree.unflatten(structure, leaves)
 

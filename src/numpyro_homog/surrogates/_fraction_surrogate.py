@@ -6,12 +6,11 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ..homogenization import AbstractCell, Conductivity, LinearElasticity, PrimalDual, self_consistent
-from ..tensors import logarithm_log_determinant, matrix_exponential, matrix_logarithm, symmetrize
-from ._surrogate import AbstractSurrogate
+from ._laws import LogEuclideanLaw, tensor_basis
+from ._surrogate import AbstractSurrogate, digest_of_cell
 
 
 class FractionSurrogate(AbstractSurrogate):
@@ -55,6 +54,7 @@ class FractionSurrogate(AbstractSurrogate):
     ndim: int = eqx.field(static=True)
     is_elastic: bool = eqx.field(static=True)
     is_dual: bool = eqx.field(static=True)
+    cell_digest: str = eqx.field(static=True)
 
     def __init__(self, cell: AbstractCell, num_grains: int, *, rng_key: Array, width: int = 48, depth: int = 2):
         law = getattr(cell, "law", None)
@@ -63,9 +63,10 @@ class FractionSurrogate(AbstractSurrogate):
         self.num_grains, self.ndim = int(num_grains), cell.grid.ndim
         self.is_elastic = isinstance(law, LinearElasticity)
         self.is_dual = isinstance(cell.discretization, PrimalDual)
+        self.cell_digest = digest_of_cell(cell)
         num_properties = 2 if self.is_elastic else 1
         num_features = len(_features(jnp.ones(2) / 2, jnp.ones((num_properties, 2)), jnp.ones(num_properties)))
-        size, first, second = len(_basis(self.ndim, self.is_elastic)), *jax.random.split(rng_key)
+        size, first, second = len(tensor_basis(self.ndim, self.is_elastic)), *jax.random.split(rng_key)
 
         def network(outputs, key):
             found = eqx.nn.MLP(num_features, outputs, width, depth, activation=jax.nn.silu, key=key)
@@ -76,54 +77,7 @@ class FractionSurrogate(AbstractSurrogate):
         self.correlations = jnp.zeros(size * (size - 1) // 2 if self.is_elastic else 0)
         self.tails = jnp.array([-3.0, 0.5])
 
-    def log_prob(self, tensors, *inputs):
-        residuals, log_scales = self._residuals(tensors, inputs)
-        size, squares = residuals.shape[-1], jnp.sum(residuals**2, axis=-1)
-        weight, log_ratio = jax.nn.sigmoid(self.tails[0]), jax.nn.softplus(self.tails[1])
-        wide = jnp.log(weight) - size * log_ratio - squares / 2 * jnp.exp(-2 * log_ratio)
-        log_density = jnp.logaddexp(jnp.log1p(-weight) - squares / 2, wide)
-        log_density = log_density - jnp.sum(log_scales, axis=-1) - size / 2 * math.log(2 * math.pi)
-        # The basis is orthonormal: off-diagonal entries count twice in it.
-        d = tensors.shape[-1]
-        return log_density + logarithm_log_determinant(tensors) + d * (d - 1) / 4 * math.log(2)
-
-    def sample(self, rng_key, *inputs):
-        location, log_scales = self._law(inputs)
-        normal_key, tail_key = jax.random.split(rng_key)
-        noise = jax.random.normal(normal_key, log_scales.shape, log_scales.dtype)
-        weight, ratio = jax.nn.sigmoid(self.tails[0]), jnp.exp(jax.nn.softplus(self.tails[1]))
-        is_wide = jax.random.uniform(tail_key, (*log_scales.shape[:-1], 1), log_scales.dtype) < weight
-        noise = jnp.exp(log_scales) * self._correlate(noise * jnp.where(is_wide, ratio, 1))
-        return matrix_exponential(self._tensors(location + noise))
-
-    def mean(self, *inputs):
-        """Expected tensor, to second order in the spread."""
-        location, log_scales = self._law(inputs)
-        weight, ratio = jax.nn.sigmoid(self.tails[0]), jnp.exp(jax.nn.softplus(self.tails[1]))
-        factor = jnp.exp(log_scales)[..., None] * self._correlate(jnp.eye(log_scales.shape[-1])).T
-        basis = jnp.asarray(_basis(self.ndim, self.is_elastic), location.dtype)
-        parts = jnp.einsum("...ab,aij->...bij", factor, basis)
-        square = (1 - weight + weight * ratio**2) * jnp.einsum("...bij,...bjk->...ik", parts, parts)
-        return matrix_exponential(self._tensors(location) + symmetrize(square) / 2)
-
-    def standardize(self, tensors, *inputs):
-        weight, ratio = jax.nn.sigmoid(self.tails[0]), jnp.exp(jax.nn.softplus(self.tails[1]))
-        return self._residuals(tensors, inputs)[0] / jnp.sqrt(1 - weight + weight * ratio**2)
-
-    def _residuals(self, tensors, inputs):
-        location, log_scales = self._law(inputs)
-        basis = jnp.asarray(_basis(self.ndim, self.is_elastic), location.dtype)
-        components = jnp.einsum("...ij,aij->...a", matrix_logarithm(tensors), basis)
-        residuals = (components - location) * jnp.exp(-log_scales)
-        if len(self.correlations):
-            lower = jnp.broadcast_to(self._lower(), (*residuals.shape[:-1], *self._lower().shape))
-            residuals = jax.scipy.linalg.solve_triangular(
-                lower, residuals[..., None], lower=True, unit_diagonal=True
-            )[..., 0]
-        return residuals, log_scales
-
-    def _law(self, inputs):
-        """Components of log K that are expected, and logarithms of the scales of their spread."""
+    def given(self, *inputs):
         fractions, *properties = jnp.broadcast_arrays(*inputs)
         medium = self_consistent(fractions, properties[0] if not self.is_elastic else tuple(properties), ndim=self.ndim)
         medium = jnp.stack(medium if self.is_elastic else [medium], axis=-1)
@@ -138,7 +92,8 @@ class FractionSurrogate(AbstractSurrogate):
         norms = jnp.asarray(_norms(self.ndim, self.is_elastic), location.dtype)
         location = norms * (location * spread[..., None] + jnp.log(medium) + _log_factors(self.ndim, self.is_elastic))
         rest = log_scales.shape[-1] - location.shape[-1]
-        return jnp.concatenate([location, jnp.zeros((*location.shape[:-1], rest), location.dtype)], -1), log_scales
+        location = jnp.concatenate([location, jnp.zeros((*location.shape[:-1], rest), location.dtype)], axis=-1)
+        return LogEuclideanLaw(location, log_scales, self.correlations, self.tails, self.ndim, self.is_elastic)
 
     def _networks(self, fractions, contrasts, log_medium):
         features = _features(fractions, contrasts, log_medium)
@@ -146,17 +101,6 @@ class FractionSurrogate(AbstractSurrogate):
             return self.locations(features), self.scales(features)
         dual = _features(fractions, -contrasts, log_medium)
         return (self.locations(features) - self.locations(dual)) / 2, (self.scales(features) + self.scales(dual)) / 2
-
-    def _lower(self):
-        size = len(_basis(self.ndim, self.is_elastic))
-        rows, columns = np.tril_indices(size, -1)
-        return jnp.eye(size, dtype=self.correlations.dtype).at[rows, columns].set(self.correlations)
-
-    def _correlate(self, noise):
-        return noise @ self._lower().T if len(self.correlations) else noise
-
-    def _tensors(self, components):
-        return jnp.einsum("...a,aij->...ij", components, jnp.asarray(_basis(self.ndim, self.is_elastic), components.dtype))
 
 
 def _features(
@@ -171,26 +115,6 @@ def _features(
     squares = [jnp.sum(fractions**2), *(jnp.sum(fractions**2 * row) for row in contrasts)]
     squares += [jnp.sum(fractions**2 * x) for power, x in zip(powers, monomials, strict=True) if sum(power) == 2]
     return jnp.concatenate([moments, moments / safe, jnp.stack(squares), jnp.diff(log_medium)])
-
-
-def _basis(ndim: int, is_elastic: bool) -> np.ndarray:
-    """Orthonormal symmetric matrices, the isotropic ones first, shape (components, d, d)."""
-    if is_elastic:
-        size, volume = ndim * (ndim + 1) // 2, np.zeros((ndim * (ndim + 1) // 2,) * 2)
-        volume[:ndim, :ndim] = 1 / ndim
-        first = [volume, (np.eye(size) - volume) / math.sqrt(size - 1)]
-    else:
-        size, first = ndim, [np.eye(ndim) / math.sqrt(ndim)]
-    found = list(first)
-    units = [np.diag(row) for row in np.eye(size)]
-    units += [np.eye(size)[[i]].T @ np.eye(size)[[j]] for i, j in zip(*np.triu_indices(size, 1), strict=True)]
-    for unit in units:
-        rest = (unit + unit.T) / 2
-        rest = rest - sum(np.sum(rest * other) * other for other in found)
-        rest = rest - sum(np.sum(rest * other) * other for other in found)
-        if (norm := np.linalg.norm(rest)) > 1e-6:
-            found.append(rest / norm)
-    return np.stack(found)
 
 
 def _norms(ndim: int, is_elastic: bool) -> list[float]:

@@ -1,36 +1,52 @@
-"""What a surrogate is: the conditional density of a specimen's tensor."""
+"""What a surrogate is: the conditional law of a specimen's tensor."""
 
 import abc
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from .._store import digest
+from ..homogenization import AbstractCell
+from ._laws import AbstractTensorLaw, MixtureLaw
 
 
 class AbstractSurrogate(eqx.Module):
     """The law of the effective tensor of one specimen, given low-dimensional inputs of its cell.
 
-    All methods take the inputs as arrays whose batch axes broadcast with each other and with those of the tensors,
-    and are differentiable in everything. To add one, subclass it as an Equinox module with these methods;
-    `fit_surrogate` then trains it.
+    Inputs are arrays whose batch axes broadcast with each other and with those of tensors, and everything is
+    differentiable in everything. To add one, subclass it as an Equinox module with `given` and the attribute
+    `cell_digest`; `fit_surrogate` then trains it. `_fraction_surrogate.py` is the file to imitate.
     """
 
+    cell_digest: eqx.AbstractVar[str]
+
     @abc.abstractmethod
+    def given(self, *inputs: Array) -> AbstractTensorLaw:
+        """The law of the tensors at these inputs."""
+
     def log_prob(self, tensors: Float[Array, "*batch d d"], *inputs: Array) -> Float[Array, "*shape"]:
         """Log density of the unique components of symmetric positive definite tensors."""
+        return self.given(*inputs).log_prob(tensors)
 
-    @abc.abstractmethod
     def sample(self, rng_key: Array, *inputs: Array) -> Float[Array, "*shape d d"]:
         """One tensor for each member of the batch; smooth in the inputs while the key is held."""
+        return self.given(*inputs).sample(rng_key)
 
-    @abc.abstractmethod
     def mean(self, *inputs: Array) -> Float[Array, "*shape d d"]:
         """Expected tensor."""
+        return self.given(*inputs).mean()
 
-    @abc.abstractmethod
     def standardize(self, tensors: Float[Array, "*batch d d"], *inputs: Array) -> Float[Array, "*shape components"]:
-        """Residuals that are independent and standard normal, up to their tails, where the surrogate is right."""
+        """Residuals that are independent, with mean zero and variance one, where the surrogate is right."""
+        return self.given(*inputs).standardize(tensors)
+
+    def check_cell(self, cell: AbstractCell) -> None:
+        """Raise ValueError if `cell` is not the one that this is a surrogate of."""
+        if digest_of_cell(cell) != self.cell_digest:
+            raise ValueError(f"This surrogate was made for another cell than {cell}: train one of this cell.")
 
 
 class Ensemble(AbstractSurrogate):
@@ -41,29 +57,22 @@ class Ensemble(AbstractSurrogate):
     """
 
     members: AbstractSurrogate
+    cell_digest: str = eqx.field(static=True)
 
-    def log_prob(self, tensors, *inputs):
-        each = self._each(lambda member: member.log_prob(tensors, *inputs))
-        return jax.scipy.special.logsumexp(each, axis=0) - jnp.log(len(each))
+    def __init__(self, members: AbstractSurrogate):
+        self.members, self.cell_digest = members, members.cell_digest
 
-    def sample(self, rng_key, *inputs):
-        """Each tensor by a member of its own."""
-        pick_key, rng_key = jax.random.split(rng_key)
-        each = self._each(lambda member: member.sample(rng_key, *inputs))
-        chosen = jax.random.randint(pick_key, each.shape[1:-2], 0, len(each))
-        return jnp.take_along_axis(each, chosen[None, ..., None, None], axis=0)[0]
-
-    def mean(self, *inputs):
-        return jnp.mean(self._each(lambda member: member.mean(*inputs)), axis=0)
-
-    def standardize(self, tensors, *inputs):
-        """Those of the members on average."""
-        return jnp.mean(self._each(lambda member: member.standardize(tensors, *inputs)), axis=0)
+    def given(self, *inputs):
+        return MixtureLaw(eqx.filter_vmap(lambda member: member.given(*inputs))(self.members))
 
     def uncertainty(self, *inputs: Array) -> Float[Array, "*shape"]:
         """Relative standard deviation of the mean between members, in its trace."""
-        traces = jnp.trace(self._each(lambda member: member.mean(*inputs)), axis1=-2, axis2=-1)
+        means = eqx.filter_vmap(lambda member: member.mean(*inputs))(self.members)
+        traces = jnp.trace(means, axis1=-2, axis2=-1)
         return jnp.std(traces, axis=0, ddof=1) / jnp.mean(traces, axis=0)
 
-    def _each(self, fn):
-        return eqx.filter_vmap(fn)(self.members)
+
+def digest_of_cell(cell: AbstractCell) -> str:
+    """What a surrogate keeps of the cell that it was trained for."""
+    leaves, structure = jax.tree.flatten(cell)
+    return digest(str(structure), *map(np.asarray, leaves))

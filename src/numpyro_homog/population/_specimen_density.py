@@ -1,0 +1,213 @@
+"""The density of a measured specimen: surrogates given the simulated sites, and these integrated."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpyro import handlers
+
+from .._compat import dependencies
+from ..surrogates import AbstractSurrogate, AbstractTensorLaw
+from ._bijection import bijection
+from ._messengers import Chunk, InnerOnly, Requests
+from ._simulator import Simulator
+
+_NUM_DRAWS = 64  # of the prior, and as many specimens at each, for the range of the nodes
+_RANGE = (0.05, 99.95)  # percent of them
+
+
+class Nodes(NamedTuple):
+    """Points at which simulated sites are integrated: values by site, shape (M, *event), and log weights (M,)."""
+
+    values: dict[str, Array]
+    log_weights: Float[Array, " nodes"]
+
+
+class SpecimenDensity:
+    """The density of the measured tensors of one specimen as a function of the parameters.
+
+    It is
+
+        p(K | theta) = integral q(K | inputs(s, theta)) p(s | theta) ds,
+
+    with the surrogate q of one realisation and the simulated sites s on which its inputs depend. The integral is a sum
+    over fixed nodes, so that it is smooth in theta and has no noise.
+
+    Args:
+        simulator: of a model that compares sites `homogenize(name, cell, field_fn, inputs=..., num_realizations=1)`.
+        surrogates: compared site -> surrogate.
+        rng_key: key of the nodes.
+        num_nodes: at least so many nodes: a grid in unconstrained coordinates of one or two dimensions, a Sobol
+            sequence in more.
+
+    Raises:
+        ValueError: if a compared site has no surrogate, one was trained for another cell, or the inputs depend on a
+            simulated site without a density.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        surrogates: Mapping[str, AbstractSurrogate],
+        rng_key: Array,
+        *,
+        num_nodes: int = 3000,
+    ):
+        self.simulator, self.surrogates = simulator, dict(surrogates)
+        if set(simulator.keys) != set(self.surrogates):
+            raise ValueError(
+                f"Each compared site needs a surrogate: the data are of {list(simulator.keys)}, the surrogates of"
+                f" {list(self.surrogates)}."
+            )
+        self.sites = self._integrated_sites()
+        self.nodes = self._make_nodes(rng_key, num_nodes)
+
+    def with_surrogates(self, surrogates: Mapping[str, AbstractSurrogate]) -> "SpecimenDensity":
+        """The same with other surrogates of these sites; the nodes stay."""
+        other = object.__new__(SpecimenDensity)
+        other.__dict__.update(self.__dict__, surrogates=dict(surrogates))
+        return other
+
+    def log_prob(
+        self, params: Mapping[str, Array], data: Mapping[str, Array], *, batch_size: int = 50
+    ) -> Float[Array, " N"]:
+        """Log density of each measured specimen; traceable, differentiable in the parameters and the surrogates.
+
+        Args:
+            params: constrained value of every parameter.
+            data: compared site -> tensors, shape (N, d, d).
+            batch_size: specimens at a time: peak memory grows with it.
+        """
+        given = self.at_nodes(params)
+        return jax.lax.map(lambda tensors: _log_mean(given, tensors), self._arrays(data), batch_size=batch_size)
+
+    def scores(
+        self, vector: Float[Array, "unconstrained"], data: Mapping[str, Array], *, batch_size: int = 50
+    ) -> tuple[Float[Array, " N"], Float[Array, "N unconstrained"]]:
+        """Log densities as `log_prob`, and their derivatives in the unconstrained parameters; traceable.
+
+        The laws at the nodes are differentiated forward, the mixture of them in reverse: a few times the cost of
+        `log_prob`, whatever the number of parameters.
+        """
+
+        def arrays_at(vector):
+            return eqx.partition(self.at_nodes(self.simulator.parameters.from_vector(vector)), eqx.is_inexact_array)
+
+        arrays, static = arrays_at(vector)
+        slopes = jax.tree.leaves(jax.jacfwd(lambda vector: arrays_at(vector)[0])(vector))
+
+        def one(tensors):
+            value, pull = jax.value_and_grad(lambda arrays: _log_mean(eqx.combine(arrays, static), tensors))(arrays)
+            parts = zip(jax.tree.leaves(pull), slopes, strict=True)
+            return value, sum(part.reshape(-1) @ slope.reshape(-1, len(vector)) for part, slope in parts)
+
+        return jax.lax.map(one, self._arrays(data), batch_size=batch_size)
+
+    def _arrays(self, data: Mapping[str, Array]) -> dict[str, Array]:
+        return {key: jnp.asarray(data[key]) for key in self.surrogates}
+
+    def at_nodes(self, params: Mapping[str, Array]) -> tuple[dict[str, AbstractTensorLaw], Float[Array, " nodes"]]:
+        """Law of each compared site at the nodes, and their log weights, which sum to one; traceable."""
+        num = len(self.nodes.log_weights)
+        sites, requests = self._trace(params, self.nodes.values, num)
+        log_weights = self.nodes.log_weights
+        for name, value in self.nodes.values.items():
+            log_weights = log_weights + sites[name]["fn"].log_prob(value).reshape(num, -1).sum(1)
+        laws = {key: surrogate.given(*requests[key].inputs) for key, surrogate in self.surrogates.items()}
+        return laws, jax.nn.log_softmax(log_weights)
+
+    def _trace(
+        self, params: Mapping[str, Array], values: Mapping[str, Array], num: int, rng_key: Array | None = None
+    ) -> tuple[dict, dict[str, Any]]:
+        """All sites of so many specimens, and the requests; nothing is solved."""
+        specimens, rng_key = self.simulator.specimen_model, jax.random.key(0) if rng_key is None else rng_key
+        indices = jnp.arange(num) % specimens.plate_size
+        model = Requests(Chunk(handlers.seed(specimens.model, rng_key), specimens.plate, indices, False))
+        with InnerOnly():
+            sites = handlers.trace(handlers.substitute(model, data={**params, **values})).get_trace()
+        return sites, model.requests
+
+    def _integrated_sites(self) -> tuple[str, ...]:
+        """The simulated sites on which the inputs depend."""
+        params = self.simulator.parameters.sample(jax.random.key(0))
+        sites, requests = self._trace(params, {}, 2)
+        for key, surrogate in self.surrogates.items():
+            if key not in requests:
+                raise ValueError(
+                    f"Site '{key}' is not one of homogenize, {list(requests)}; a surrogate is the law of one."
+                )
+            surrogate.check_cell(requests[key].cell)
+            if requests[key].num_realizations != 1:
+                raise ValueError(
+                    f"Site '{key}' is the mean of {requests[key].num_realizations} realisations; the density of a"
+                    " surrogate is that of one: write homogenize(name, cell, field_fn, inputs=..., num_realizations=1)."
+                )
+        values = {name: sites[name]["value"] for name in self.simulator.simulated}
+
+        def inputs(**values):
+            return {key: self._trace(params, values, 2)[1][key].inputs for key in self.surrogates}
+
+        needed = frozenset().union(*dependencies(inputs, values).values())
+        for name in needed:
+            try:
+                sites[name]["fn"].log_prob(sites[name]["value"])
+            except NotImplementedError:
+                raise ValueError(
+                    f"The inputs of the surrogates depend on site '{name}', which has no density and cannot be"
+                    " integrated. Draw the microstructure in the function that homogenize is given:"
+                    " homogenize(name, cell, field_fn, inputs=(fractions, kappa), num_realizations=1)."
+                ) from None
+        return tuple(name for name in values if name in needed)
+
+    def _make_nodes(self, rng_key: Array, num_nodes: int) -> Nodes:
+        if not self.sites:
+            return Nodes({}, jnp.zeros(1))
+
+        @functools.partial(jax.jit)
+        @jax.vmap
+        def draw(key):
+            params = self.simulator.parameters.sample(key)
+            sites = self._trace(params, {}, _NUM_DRAWS, jax.random.fold_in(key, 1))[0]
+            return {name: bijection(sites[name]["fn"]).inv(sites[name]["value"]) for name in self.sites}
+
+        drawn = draw(jax.random.split(rng_key, _NUM_DRAWS))
+        drawn = {name: np.asarray(x).reshape(_NUM_DRAWS * _NUM_DRAWS, -1) for name, x in drawn.items()}
+        ends = np.concatenate(
+            [np.nanpercentile(np.where(np.isfinite(x), x, np.nan), _RANGE, axis=0) for x in drawn.values()], axis=1
+        )
+        unit = _unit_points(ends.shape[1], num_nodes)
+        points = np.split(
+            ends[0] + (ends[1] - ends[0]) * unit, np.cumsum([x.shape[1] for x in drawn.values()])[:-1], axis=1
+        )
+        sites = self._trace(self.simulator.parameters.sample(rng_key), {}, len(unit))[0]
+        values, total = {}, jnp.zeros(len(unit))
+        for name, point in zip(drawn, points, strict=True):
+            transform = bijection(sites[name]["fn"])
+            point = jnp.asarray(point, jnp.result_type(float))
+            values[name] = transform(point)
+            total = total + transform.log_abs_det_jacobian(point, values[name]).reshape(len(unit), -1).sum(1)
+        return Nodes(values, total)
+
+
+def _log_mean(
+    given: tuple[Mapping[str, AbstractTensorLaw], Float[Array, " nodes"]], tensors: Mapping[str, Array]
+) -> Float[Array, ""]:
+    """Log density of the tensors of one specimen, a mixture over the nodes."""
+    laws, log_weights = given
+    return jax.scipy.special.logsumexp(log_weights + sum(laws[key].log_prob(tensors[key]) for key in laws))
+
+
+def _unit_points(ndim: int, num: int) -> Float[np.ndarray, "nodes ndim"]:
+    """Points in the unit cube, of equal weights."""
+    if ndim > 2:
+        from scipy.stats import qmc
+
+        return qmc.Sobol(ndim, scramble=False).random_base2(math.ceil(math.log2(num))) + 0.5 / num
+    edge = (np.arange(math.ceil(num ** (1 / ndim))) + 0.5) / math.ceil(num ** (1 / ndim))
+    return np.stack(np.meshgrid(*[edge] * ndim, indexing="ij"), axis=-1).reshape(-1, ndim)
