@@ -11,6 +11,7 @@ from . import homogenization as homogenization
 from . import images as images
 from . import infer as infer
 from . import summaries as summaries
+from . import surrogates as surrogates
 from . import tensors as tensors
 from ._results import RESULTS as RESULTS
 from .clouds import LogEuclidean as LogEuclidean
@@ -31,6 +32,8 @@ from .divergences import SlicedWasserstein as SlicedWasserstein
 from .divergences import WeightedDistance as WeightedDistance
 from .divergences import WeightedSlicedWasserstein as WeightedSlicedWasserstein
 from .grids import Grid as Grid
+from .handlers import density_likelihood as density_likelihood
+from .handlers import emulate as emulate
 from .handlers import generalized_bayes as generalized_bayes
 from .homogenization import Affine as Affine
 from .homogenization import CellProblem as CellProblem
@@ -91,5 +94,7 @@ from .plots import plot_local_fields as plot_local_fields
 from .plots import plot_mesh as plot_mesh
 from .plots import plot_stresses as plot_stresses
 from .primitives import homogenize as homogenize
+from .surrogates import FractionSurrogate as FractionSurrogate
+from .surrogates import fit_surrogate as fit_surrogate
 
 __version__ = _version("numpyro-homog")

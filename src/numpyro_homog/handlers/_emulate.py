@@ -32,7 +32,6 @@ def emulate(
         A NumPyro handler, callable with the arguments of `model`.
 
     Raises:
-        TypeError: at call, if something is no surrogate.
         ValueError: at trace time, if a surrogate was trained for another cell, or is to draw for a site that has no
             key, because its field is drawn outside of `homogenize`.
 
@@ -41,9 +40,6 @@ def emulate(
     Example:
         >>> fit = MinimumDistance(emulate(model, {"K_eff": surrogate}), data, divergence).run(jax.random.key(0), 4000)
     """
-    for name, surrogate in surrogates.items():
-        if not isinstance(surrogate, AbstractSurrogate):
-            raise TypeError(f"surrogates['{name}'] is no surrogate but {type(surrogate).__name__}.")
     return EmulatedCells(model, surrogates, spread)
 
 

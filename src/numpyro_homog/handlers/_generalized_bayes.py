@@ -4,20 +4,17 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpyro
-import numpyro.distributions as dist
 from jaxtyping import Array, ArrayLike, Float
-from numpyro.distributions import constraints
 
 from .._keys import single_key
 from .._pickling import ByValue
 from ..clouds import CloudScale, checked_fraction, without_failed
 from ..population import Simulator, Whitening, hide_specimens
+from ._factor import add_factor
 
 
 def generalized_bayes(
@@ -145,12 +142,7 @@ class GibbsPosterior:
             hidden(*args, **kwargs)
         else:
             self.whitening.sample_parameters(simulator, hidden, args, kwargs)
-        if numpyro.get_mask() is False:
-            return  # as in Predictive: the density is not asked for
-        # A `param` of the model is passed on too; what an outer reparam has sampled on its way is not.
-        own = simulator.parameters.keys() | {name for name, fn in hidden.distributions.items() if fn is None}
-        params = {name: value for name, value in hidden.values.items() if name in own}
-        _deferred_factor("divergence", lambda params: self._log_factor(simulator, params), params)
+        add_factor("divergence", lambda params: self._log_factor(simulator, params), simulator.parameters, hidden)
 
     def _log_factor(self, simulator: Simulator, params: dict[str, Array]) -> Float[Array, ""]:
         cloud = self.scale.cloud(simulator.simulate(params, self.keys[0]))
@@ -168,33 +160,3 @@ def _is_positive(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return math.isfinite(value) and value > 0
-
-
-def _deferred_factor(name: str, log_factor_fn: Callable[[Any], Array], operands: Any) -> None:
-    """The factor `log_factor_fn(operands)`, a scalar, of the model, as the site `name`.
-
-    It is traced at once, under the handlers that are active now, and computed by whoever takes the log density. Those
-    who replay the model for its deterministic sites, as NumPyro does for each draw, pay nothing.
-    """
-    operands = jax.tree.map(jnp.asarray, operands)
-    unit = DeferredUnit(eqx.filter_closure_convert(log_factor_fn, operands), operands)
-    numpyro.sample(name, unit, obs=jnp.empty(0), infer={"is_auxiliary": True})
-
-
-class DeferredUnit(dist.Distribution):
-    """The law of nothing, as `Unit`, with the unnormalised density log_factor_fn(operands)."""
-
-    arg_constraints: ClassVar[dict] = {}
-    support = constraints.real_vector
-
-    def __init__(self, log_factor_fn: Callable[[Any], Array], operands: Any):
-        self.log_factor_fn, self.operands = log_factor_fn, operands
-        super().__init__((), (0,), validate_args=False)
-
-    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Nothing, shape (*sample_shape, 0)."""
-        return jnp.empty((*sample_shape, 0))
-
-    def log_prob(self, value: ArrayLike, intermediates: Any = None) -> Array:
-        """The factor."""
-        return jnp.broadcast_to(self.log_factor_fn(self.operands), jnp.shape(value)[:-1])

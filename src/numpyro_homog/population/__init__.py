@@ -5,6 +5,7 @@ import warnings
 from ._checks import same_arguments as same_arguments
 from ._chunks import Specimens as Specimens
 from ._extrapolation import extrapolate as extrapolate
+from ._messengers import HideSpecimens as HideSpecimens
 from ._messengers import enter_body as enter_body
 from ._messengers import hide_specimens as hide_specimens
 from ._parameter_space import ParameterSpace as ParameterSpace

@@ -40,7 +40,7 @@ class AbstractTensorLaw(eqx.Module):
 class LogEuclideanLaw(AbstractTensorLaw):
     """A law of the logarithm of tensors that is nearly normal.
 
-    Its components z in `tensor_basis` are z = location + exp(log_scales) * L e, with L triangular, of unit diagonal, and
+    Its components z in `tensor_basis` are z = location + exp(log_scales) * L e, L triangular with unit diagonal, and
 
         e ~ (1 - w) Normal(0, 1) + w Normal(0, c^2):    now and then all are wider.
 
