@@ -1,6 +1,5 @@
 """The density of a measured specimen: surrogates given the simulated sites, and these integrated."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from numpyro import handlers
 from scipy.interpolate import PchipInterpolator
-from scipy.stats import qmc
 
 from .._compat import dependencies
 from ..surrogates import AbstractSurrogate, AbstractTensorLaw
@@ -44,8 +42,8 @@ class SpecimenDensity:
         simulator: of a model that compares sites `homogenize(name, cell, field_fn, inputs=..., num_realizations=1)`.
         surrogates: compared site -> surrogate.
         rng_key: key of the nodes.
-        num_nodes: at least so many nodes: a grid in unconstrained coordinates of one or two dimensions, a Sobol
-            sequence in more, dense where the prior draws the sites.
+        num_nodes: number of nodes, a lattice in unconstrained coordinates that is dense where the prior draws the
+            sites.
 
     Raises:
         ValueError: if a compared site has no surrogate, one was trained for another cell, or the inputs depend on a
@@ -101,12 +99,14 @@ class SpecimenDensity:
             return eqx.partition(self.at_nodes(self.simulator.parameters.from_vector(vector)), eqx.is_inexact_array)
 
         arrays, static = arrays_at(vector)
-        slopes = jax.tree.leaves(jax.jacfwd(lambda vector: arrays_at(vector)[0])(vector))
+        # One tangent after the other: in 32 bits, XLA of JAX 0.10 makes wrong ones of many nodes side by side.
+        _, push = jax.linearize(lambda vector: arrays_at(vector)[0], vector)
+        slopes = jax.tree.leaves(jax.lax.map(push, jnp.eye(len(vector), dtype=vector.dtype)))
 
         def one(tensors):
             value, pull = jax.value_and_grad(lambda arrays: _log_mean(eqx.combine(arrays, static), tensors))(arrays)
             parts = zip(jax.tree.leaves(pull), slopes, strict=True)
-            return value, sum(part.reshape(-1) @ slope.reshape(-1, len(vector)) for part, slope in parts)
+            return value, sum(slope.reshape(len(vector), -1) @ part.reshape(-1) for part, slope in parts)
 
         return jax.lax.map(one, self._arrays(data), batch_size=batch_size)
 
@@ -229,8 +229,9 @@ def _quantiles(draws: Float[np.ndarray, " draws"]) -> PchipInterpolator:
 
 
 def _unit_points(ndim: int, num: int) -> Float[np.ndarray, "nodes ndim"]:
-    """Points in the unit cube, of equal weights."""
-    if ndim > 2:
-        return qmc.Sobol(ndim, scramble=False).random_base2(math.ceil(math.log2(num))) + 0.5 / num
-    edge = (np.arange(math.ceil(num ** (1 / ndim))) + 0.5) / math.ceil(num ** (1 / ndim))
-    return np.stack(np.meshgrid(*[edge] * ndim, indexing="ij"), axis=-1).reshape(-1, ndim)
+    """A lattice of points in the unit cube, of equal weights, whose projections on any axis do not coincide."""
+    # The root of x^d = x + 1 for d - 1 axes makes the most even fractions (d = 2: the golden section).
+    root = np.max(np.roots([1, *[0] * (ndim - 2), -1, -1]).real) if ndim > 1 else 1.0
+    steps = np.arange(num)
+    rest = [(0.5 + steps * root**-axis) % 1 for axis in range(1, ndim)]
+    return np.stack([(steps + 0.5) / num, *rest], axis=1)
