@@ -104,6 +104,25 @@ def test_the_examples_of_random_polycrystals_run():
 
 @pytest.mark.slow
 @pytest.mark.numpyro_layer
+def test_the_page_on_surrogates_runs():
+    """On a coarser grid, with fewer cells and draws; the data are of the law that the page trains on."""
+    names = {}
+    first, second, third = re.findall(r"```python\n(.*?)```", (DOCS / "surrogates.md").read_text(), re.DOTALL)
+    for block in (first.replace("(64, 64)", "(16, 16)"), second.replace("2000", "200")):
+        exec(block, names)
+    assert "cells held out" in str(names["fit"])
+    names["measured"] = np.asarray(names["tensors"][:20])
+    short = third.replace(
+        "NUTS(posterior), num_warmup=200, num_samples=500",
+        "NUTS(posterior, max_tree_depth=3), num_warmup=9, num_samples=9",
+    )
+    exec(short, names)
+    sites = trace(seed(names["emulated"], 0)).get_trace(3)
+    assert sites["K_eff"]["value"].shape == (3, 2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.numpyro_layer
 def test_the_cells_of_elasticity_run(drawn):
     names = {}
     for block in re.findall(r"```{code-cell} ipython3\n(.*?)```", (DOCS / "elasticity.md").read_text(), re.DOTALL):

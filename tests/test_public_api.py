@@ -30,6 +30,7 @@ TOP_LEVEL = {
     "LogEuclidean", "ReweightedFit", "WeightedDistance", "WeightedSlicedWasserstein", "reweight",
     "DirichletCopulaField", "GaussianCopulaField", "GaussianField", "NeumannMatern", "PeriodicMatern",
     "PeriodicSquaredExponential", "ThresholdedGaussianField",
+    "FractionSurrogate", "density_likelihood", "emulate", "fit_surrogate",
 }  # fmt: skip
 NAMESPACES = {
     "clouds",
@@ -45,6 +46,7 @@ NAMESPACES = {
     "plots",
     "population",
     "summaries",
+    "surrogates",
     "tensors",
 }
 

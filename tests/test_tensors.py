@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 
 from numpyro_homog import tensors as nt
 
@@ -72,3 +73,29 @@ def test_least_eigenvalue_and_components_compose_with_jax():
     gradient = jax.vmap(jax.grad(nt.least_eigenvalue))(tensor)
     dyads = vectors[:, :, None] * vectors[:, None, :]
     np.testing.assert_allclose(nt.symmetrize(gradient), dyads, atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [2, 3, 6])
+def test_logarithm_and_exponential_are_those_of_scipy_and_differentiable_where_eigenvalues_coincide(d, eps):
+    root = np.random.default_rng(d).normal(size=(d, d))
+    tensor = jnp.asarray(root @ root.T + np.eye(d))
+    np.testing.assert_allclose(
+        nt.matrix_logarithm(tensor), scipy.linalg.logm(np.asarray(tensor, float)), atol=300 * eps
+    )
+    np.testing.assert_allclose(
+        nt.matrix_exponential(nt.matrix_logarithm(tensor)), tensor, rtol=1e3 * eps, atol=1e3 * eps
+    )
+    move = jnp.asarray(root + root.T)
+    # At multiples of the identity the derivatives are those of numbers.
+    for fn, slope in ((nt.matrix_logarithm, 1 / 3), (nt.matrix_exponential, np.exp(3))):
+        found = jax.jvp(fn, (3 * jnp.eye(d, dtype=move.dtype),), (move,))[1]
+        np.testing.assert_allclose(found, np.asarray(slope * move), rtol=1e2 * eps, atol=1e3 * eps)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_log_determinant_of_the_logarithm_is_that_of_its_derivative(d):
+    root = np.random.default_rng(d).normal(size=(d, d))
+    vector = nt.unique_components(jnp.asarray(root @ root.T + np.eye(d)))
+    slope = jax.jacfwd(lambda x: nt.unique_components(nt.matrix_logarithm(nt.from_unique_components(x))))(vector)
+    found = nt.logarithm_log_determinant(nt.from_unique_components(vector))
+    np.testing.assert_allclose(found, np.linalg.slogdet(slope)[1], rtol=1e-4, atol=1e-4)

@@ -1,4 +1,6 @@
-"""Symmetric tensors: unique components, symmetrisation, principal values."""
+"""Symmetric tensors: unique components, symmetrisation, principal values, logarithm and exponential."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -80,46 +82,50 @@ def least_eigenvalue(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batc
 
 @jax.custom_jvp
 def matrix_logarithm(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
-    """Logarithm of symmetric positive definite matrices, shape (*batch, d, d); NaN where they are not."""
+    """Logarithm of symmetric positive definite matrices, shape (*batch, d, d); else NaN."""
     return _of_eigenvalues(jnp.log, *jnp.linalg.eigh(tensors))
 
 
 @matrix_logarithm.defjvp
-def _matrix_logarithm_jvp(primals, tangents):
+def _matrix_logarithm_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     values, vectors = jnp.linalg.eigh(*primals)
     return _of_eigenvalues(jnp.log, values, vectors), _in_basis(vectors, _logarithm_slopes(values), *tangents)
 
 
 @jax.custom_jvp
 def matrix_exponential(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
-    """Exponential of symmetric matrices, shape (*batch, d, d): the inverse of `matrix_logarithm`."""
+    """Exponential of symmetric matrices, shape (*batch, d, d)."""
     return _of_eigenvalues(jnp.exp, *jnp.linalg.eigh(tensors))
 
 
 @matrix_exponential.defjvp
-def _matrix_exponential_jvp(primals, tangents):
+def _matrix_exponential_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     values, vectors = jnp.linalg.eigh(*primals)
     slopes = 1 / _logarithm_slopes(jnp.exp(values))
     return _of_eigenvalues(jnp.exp, values, vectors), _in_basis(vectors, slopes, *tangents)
 
 
 def logarithm_log_determinant(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
-    """Logarithm of the determinant of the derivative of `matrix_logarithm`, as a map of unique components."""
+    """Log determinant of the derivative of `matrix_logarithm`, a map of unique components."""
     slopes = _logarithm_slopes(jnp.linalg.eigvalsh(tensors))
     return jnp.sum(jnp.log(slopes)[(..., *np.triu_indices(tensors.shape[-1]))], axis=-1)
 
 
-def _of_eigenvalues(fn, values, vectors):
+def _of_eigenvalues(
+    fn: Callable[[Array], Array], values: Float[Array, "*batch d"], vectors: Float[Array, "*batch d d"]
+) -> Float[Array, "*batch d d"]:
     return jnp.einsum("...ij,...j,...kj->...ik", vectors, fn(values), vectors)
 
 
-def _in_basis(vectors, slopes, tangent):
+def _in_basis(
+    vectors: Float[Array, "*batch d d"], slopes: Float[Array, "*batch d d"], tangent: Float[Array, "*batch d d"]
+) -> Float[Array, "*batch d d"]:
     """Derivative of a function of a matrix; its divided differences are finite where eigenvalues coincide."""
     inner = jnp.einsum("...ji,...jk,...kl->...il", vectors, tangent, vectors)
     return jnp.einsum("...ij,...jk,...lk->...il", vectors, slopes * inner, vectors)
 
 
-def _logarithm_slopes(values):
+def _logarithm_slopes(values: Float[Array, "*batch d"]) -> Float[Array, "*batch d d"]:
     """(log a - log b) / (a - b) of all pairs of eigenvalues, shape (*batch, d, d)."""
     total = values[..., :, None] + values[..., None, :]
     ratio = (values[..., :, None] - values[..., None, :]) / total

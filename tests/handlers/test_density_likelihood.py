@@ -9,6 +9,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro import handlers
 from surrogate_models import CELL, TRUTH, make_surrogate, model
 
 import numpyro_homog as nh
@@ -67,11 +68,23 @@ def test_scores_of_many_nodes_are_those_of_few(x64):
 
 
 def test_the_posterior_is_prior_times_likelihood_for_any_size_of_the_plate():
-    few = {"K_eff": data()["K_eff"][:7]}
+    """At any z, of which alpha and kappa are functions: the density of z is that of the unconstrained parameters."""
+    few, z = {"K_eff": data()["K_eff"][:7]}, {"whitened": jnp.linspace(-0.5, 0.5, 6)}
     posterior = nh.density_likelihood(model, few, SURROGATES, rng_key=jax.random.key(0), num_nodes=4000)
-    found = jax.jit(lambda: numpyro.infer.util.log_density(posterior, (3,), {}, TRUTH)[0])()
-    prior = sum(fn.log_prob(TRUTH[name]) for name, fn in density().simulator.parameters.priors().items())
-    np.testing.assert_allclose(found, prior + jnp.sum(scores()[0][:7]), rtol=1e-3)
+    found, trace = numpyro.infer.util.log_density(posterior, (3,), {}, z)
+    params = {name: trace[name]["value"] for name in TRUTH}
+    prior = sum(fn.log_prob(params[name]) for name, fn in density().simulator.parameters.priors().items())
+    change = jnp.linalg.slogdet(jax.jacfwd(lambda z: params_at(posterior, z))(z["whitened"]))[1]
+    expected = prior + change + jnp.sum(density().log_prob(params, few))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert (jnp.diff(params["kappa"]) > 0).all()
+
+
+def params_at(posterior, z):
+    """Parameters at z, in one vector."""
+    hidden = handlers.block(handlers.substitute(posterior, data={"whitened": z}), hide=["density"])
+    trace = handlers.trace(handlers.mask(hidden, mask=False)).get_trace(3)
+    return jnp.concatenate([trace[name]["value"] for name in TRUTH])
 
 
 def in_plate(num_specimens):

@@ -15,7 +15,7 @@ from ..surrogates import AbstractSurrogate
 def emulate(
     model: Callable | None, surrogates: Mapping[str, AbstractSurrogate], *, spread: bool = True
 ) -> "EmulatedCells":
-    """Let surrogates answer the "homogenize" messages of a model: no field is drawn and no cell is solved.
+    """Let surrogates answer the cells of a model: no field is drawn and none is solved.
 
     The model says what a surrogate sees: `homogenize(name, cell, field_fn, inputs=(fractions, kappa),
     num_realizations=1)`. A surrogate is the law of one realisation; where the site is a mean of several, so many are

@@ -117,7 +117,7 @@ class Requests(Messenger):
 
 
 class HideSpecimens(Messenger):
-    """Hide the plate, its sites and its cells from outer handlers; record the other latent sites.
+    """Hide plate, sites and cells of the specimens from outer handlers; record other sites.
 
     After a call, `values` and `distributions` hold the value and the distribution (None for a `param`) of every such
     site by the name that the model gives it.

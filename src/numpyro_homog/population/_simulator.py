@@ -93,7 +93,7 @@ class Simulator:
         self.parameters = ParameterSpace(bound, facts.plate, facts.parameters)
         self.compared, self.simulated, self.effective = facts.compared, facts.simulated, facts.effective
         self.non_reparametrized, self.scored, self.without_derivative, self.derivatives = facts.derivatives
-        self.specimen_model = SpecimenModel(bound, facts.plate, facts.num_specimens, facts.axes, tuple(self.scored))
+        self.specimens = SpecimenModel(bound, facts.plate, facts.num_specimens, facts.axes, tuple(self.scored))
         self.chunk_size = checked_chunk_size(chunk_size, self.num_specimens, facts.bytes_per_specimen)
         num_outputs = sum(map(math.prod, self.compared.values()))
         self._is_single = len(self.parameters.labels) > _MANY * num_outputs
@@ -151,7 +151,7 @@ class Simulator:
         chunks = jax.vmap(self._parts)(jnp.arange(self.num_chunks))
 
         def run(flat, rng_key, part):
-            return self.specimen_model.run(unravel(flat), rng_key, part, None, throw)[0]
+            return self.specimens.run(unravel(flat), rng_key, part, None, throw)[0]
 
         # What the model closes over may be traced: as leaves of a pytree it can enter a custom derivative.
         first = jax.tree.map(lambda x: x[(0, 0) if self._is_single else 0], chunks)
@@ -189,7 +189,7 @@ class Simulator:
         """
         params, rng_key = checked_values(params, self.parameters), single_key(rng_key)
         drawn_at = params if drawn_at is None else checked_values(drawn_at, self.parameters)
-        return self._of_chunk(number, lambda part: self.specimen_model.run(params, rng_key, part, drawn_at, throw))
+        return self._of_chunk(number, lambda part: self.specimens.run(params, rng_key, part, drawn_at, throw))
 
     def linearize_chunk(
         self, vector: Float[Array, "unconstrained"], rng_key: Array, number: Array, points_fn: Callable
@@ -205,7 +205,7 @@ class Simulator:
 
         def run(vector, part):
             params = self.parameters.from_vector(vector)
-            values, density = self.specimen_model.run(params, rng_key, part, params if self.scored else None, False)
+            values, density = self.specimens.run(params, rng_key, part, params if self.scored else None, False)
             if self._is_single:
                 return points_fn({key: value[None] for key, value in values.items()})[0], density
             return points_fn(values), density
@@ -223,7 +223,7 @@ class Simulator:
 
         def run(vector, part):
             params, there = map(self.parameters.from_vector, (vector, drawn_at))
-            return self.specimen_model.run(params, rng_key, part, there, False)[1]
+            return self.specimens.run(params, rng_key, part, there, False)[1]
 
         def of_chunk(number):
             return value_and_jacobian(run, vector, self._parts(number), is_single=self._is_single)
@@ -254,18 +254,16 @@ class Simulator:
         if any(np.shape(params.get(name, ())) != (num, *shape.shape) for name, shape in self.parameters.items()):
 
             def fn(number, params, rng_key):
-                return self._of_chunk(
-                    number, lambda part: self.specimen_model.run(params, rng_key, part, None, throw)[0]
-                )
+                return self._of_chunk(number, lambda part: self.specimens.run(params, rng_key, part, None, throw)[0])
 
             return self.map_chunks(("sample", throw), fn, checked_values(params, self.parameters), rng_key)
 
         def each(number, params, rng_key):
             def one(params, part):
-                return self.specimen_model.run(checked_values(params, self.parameters), rng_key, part, None, throw)[0]
+                return self.specimens.run(checked_values(params, self.parameters), rng_key, part, None, throw)[0]
 
             rows = jnp.minimum(number * size + jnp.arange(size), num - 1)
-            parts = self.specimen_model.parts(number, size, is_single=True)
+            parts = self.specimens.parts(number, size, is_single=True)
             return jax.vmap(one)(jax.tree.map(lambda x: x[rows], params), parts)
 
         return self.map_chunks(("each", throw), each, {name: jnp.asarray(params[name]) for name in params}, rng_key)
@@ -290,12 +288,12 @@ class Simulator:
         return math.ceil(self.num_specimens / self.chunk_size)
 
     def _parts(self, number: int | Array) -> Part:
-        return self.specimen_model.parts(number, self.chunk_size, is_single=self._is_single)
+        return self.specimens.parts(number, self.chunk_size, is_single=self._is_single)
 
     def _of_chunk(self, number: int | Array, run: Callable[[Part], PyTree]) -> PyTree:
         return (jax.vmap(run) if self._is_single else run)(self._parts(number))
 
 
-# Methods of before, and where they are now.
+# Methods of before.
 _OF_PARAMETERS = {name: name for name in ("constrain", "unconstrain", "to_vector", "from_vector", "split", "positive")}
 _OF_PARAMETERS |= {"priors": "priors", "prior_sample": "sample"}

@@ -127,7 +127,7 @@ class SpecimenDensity:
         self, params: Mapping[str, Array], values: Mapping[str, Array], num: int, rng_key: Array | None = None
     ) -> tuple[dict, dict[str, Any]]:
         """All sites of so many specimens, and the requests; nothing is solved."""
-        specimens, rng_key = self.simulator.specimen_model, jax.random.key(0) if rng_key is None else rng_key
+        specimens, rng_key = self.simulator.specimens, jax.random.key(0) if rng_key is None else rng_key
         indices = jnp.arange(num) % specimens.plate_size
         answers = {key: jnp.broadcast_to(jnp.eye(e[-1]), (num, *e)) for key, e in self.simulator.compared.items()}
         model = Requests(Chunk(handlers.seed(specimens.model, rng_key), specimens.plate, indices, False), answers)

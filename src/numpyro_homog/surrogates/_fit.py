@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._keys import single_key
 from .._table import AbstractReport, Table
+from ..tensors import least_eigenvalue
 from ._surrogate import AbstractSurrogate, Ensemble
 
 
@@ -91,73 +91,93 @@ def fit_surrogate(
 
     Raises:
         ValueError: if there are fewer than 20 cells, their numbers differ, a value is not finite, or all tensors
-            are equal.
+            are equal or one is not positive definite.
+        RuntimeError: if the training leaves the finite numbers.
+
+    Costs some 20 s on two cores for 2000 steps of two members on 5000 cells.
+
+    References:
+        Lakshminarayanan, Pritzel and Blundell, NeurIPS 2017, for ensembles.
     """
-    inputs = [jnp.asarray(x) for x in inputs]
-    tensors = jnp.asarray(tensors)
-    _check(inputs, tensors)
-    split_key, rng_key = jax.random.split(single_key(rng_key))
+    arrays, tensors = [jnp.asarray(x) for x in inputs], jnp.asarray(tensors)
+    _check(arrays, tensors)
+    split_key, train_key = jax.random.split(single_key(rng_key))
     order = np.asarray(jax.random.permutation(split_key, len(tensors)))
     cut = math.ceil(held_out * len(tensors))
     test, train = order[:cut], order[cut:]
-    keys = jax.random.split(rng_key, num_members)
+    keys = jax.random.split(train_key, num_members)
     members, losses = _train(
-        surrogate, [x[train] for x in inputs], tensors[train], keys, num_steps, batch_size, learning_rate
+        surrogate, [x[train] for x in arrays], tensors[train], keys, num_steps, batch_size, learning_rate
     )
+    if not np.isfinite(losses).all():
+        raise RuntimeError(f"The training left the finite numbers: lower learning_rate, now {learning_rate}.")
     value = Ensemble(members)
-    return _judge(value, [x[test] for x in inputs], tensors[test], np.asarray(losses), len(train), rng_key)
+    return _judge(value, [x[test] for x in arrays], tensors[test], np.asarray(losses), len(train), train_key)
 
 
 @eqx.filter_jit
-def _train(surrogate, inputs, tensors, keys, num_steps, batch_size, learning_rate):
+def _train(
+    surrogate: AbstractSurrogate,
+    inputs: list[Array],
+    tensors: Float[Array, "cells d d"],
+    keys: Array,
+    num_steps: int,
+    batch_size: int,
+    learning_rate: float,
+) -> tuple[AbstractSurrogate, Float[Array, "members steps"]]:
+    """A member for each key, with the members along a first axis, and its losses."""
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
-    arrays, static = eqx.partition(surrogate, eqx.is_inexact_array)
-    flat, unravel = ravel_pytree(arrays)
+    weights, static = eqx.partition(surrogate, eqx.is_inexact_array)
 
-    def loss_fn(arrays, rows):
-        member = eqx.combine(arrays, static)
+    def loss_fn(weights: PyTree, rows: Array) -> Array:
+        member = eqx.combine(weights, static)
         return -jnp.mean(member.log_prob(tensors[rows], *[x[rows] for x in inputs]))
 
-    def one(key):
+    def step(carry: tuple, key: Array) -> tuple[tuple, Array]:
+        weights, state = carry
+        rows = jax.random.randint(key, (min(batch_size, len(tensors)),), 0, len(tensors))
+        loss, slope = jax.value_and_grad(loss_fn)(weights, rows)
+        updates, state = optimizer.update(slope, state)
+        return (optax.apply_updates(weights, updates), state), loss
+
+    def one(key: Array) -> tuple[AbstractSurrogate, Array]:
         start_key, key = jax.random.split(key)
-        # Other weights: each is drawn anew about zero with the scale of its array.
-        start = _redrawn(arrays, start_key)
+        start = _jittered(weights, start_key)
+        (end, _), losses = jax.lax.scan(step, (start, optimizer.init(start)), jax.random.split(key, num_steps))
+        return eqx.combine(end, static), losses
 
-        def step(carry, key):
-            arrays, state = carry
-            rows = jax.random.randint(key, (min(batch_size, len(tensors)),), 0, len(tensors))
-            loss, slope = jax.value_and_grad(loss_fn)(arrays, rows)
-            updates, state = optimizer.update(slope, state)
-            return (optax.apply_updates(arrays, updates), state), loss
-
-        (arrays_, _), losses = jax.lax.scan(step, (start, optimizer.init(start)), jax.random.split(key, num_steps))
-        return eqx.combine(arrays_, static), losses
-
-    del flat, unravel
     return eqx.filter_vmap(one)(keys)
 
 
-def _redrawn(arrays, key):
-    leaves, structure = jax.tree.flatten(arrays)
-    keys = jax.random.split(key, len(leaves))
-    leaves = [
-        x + (x.ndim > 1) * jnp.std(x) * jax.random.normal(k, x.shape, x.dtype) / 2
-        for x, k in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, leaves)
+def _jittered(weights: PyTree, rng_key: Array) -> PyTree:
+    """Weights of a network moved by half of their own spread; biases stay."""
+    flat, structure = jax.tree.flatten(weights)
+    keys = jax.random.split(rng_key, len(flat))
+    moves = [jnp.std(x) / 2 * jax.random.normal(key, x.shape, x.dtype) for x, key in zip(flat, keys, strict=True)]
+    return jax.tree.unflatten(structure, [x + move if x.ndim > 1 else x for x, move in zip(flat, moves, strict=True)])
 
 
 @eqx.filter_jit
-def _on_test(value, inputs, tensors, key):
-    expected, drawn = value.mean(*inputs), value.sample(key, *inputs)
+def _on_test(
+    value: Ensemble, inputs: list[Array], tensors: Float[Array, "cells d d"], rng_key: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Expected and drawn tensors, residuals and log densities."""
+    expected, drawn = value.mean(*inputs), value.sample(rng_key, *inputs)
     return expected, drawn, value.standardize(tensors, *inputs), value.log_prob(tensors, *inputs)
 
 
-def _judge(value, inputs, tensors, losses, num_pairs, key):
-    expected, drawn, residuals, log_prob = map(np.asarray, _on_test(value, inputs, tensors, key))
+def _judge(
+    value: Ensemble,
+    inputs: list[Array],
+    tensors: Float[Array, "cells d d"],
+    losses: Float[np.ndarray, "members steps"],
+    num_pairs: int,
+    rng_key: Array,
+) -> SurrogateFit:
+    expected, drawn, residuals, log_prob = map(np.asarray, _on_test(value, inputs, tensors, rng_key))
     norm = np.linalg.norm(tensors, axis=(-2, -1))
 
-    def percent(found):
+    def percent(found: Float[np.ndarray, "cells d d"]) -> float:
         return 100 * math.sqrt(np.mean((np.linalg.norm(found - expected, axis=(-2, -1)) / norm) ** 2))
 
     return SurrogateFit(
@@ -165,7 +185,7 @@ def _judge(value, inputs, tensors, losses, num_pairs, key):
     )
 
 
-def _check(inputs, tensors):
+def _check(inputs: list[Array], tensors: Array) -> None:
     nums = [len(x) for x in (*inputs, tensors)]
     if len(set(nums)) > 1:
         raise ValueError(f"Inputs and tensors have their cells along the first axis; got {nums} of them.")
@@ -173,5 +193,7 @@ def _check(inputs, tensors):
         raise ValueError(f"A surrogate is trained on at least 20 cells, better hundreds; got {len(tensors)}.")
     if not all(bool(jnp.all(jnp.isfinite(x))) for x in (*inputs, tensors)):
         raise ValueError("Inputs or tensors are not finite: leave out the cells that have failed.")
+    if tensors.ndim != 3 or not bool(jnp.all(least_eigenvalue(tensors) > 0)):
+        raise ValueError("Tensors must be symmetric positive definite, shape (num, d, d), one for each cell.")
     if bool(jnp.all(tensors == tensors[:1])):
         raise ValueError("All tensors are equal: there is nothing to learn. Do the inputs vary?")

@@ -2,19 +2,21 @@
 
 import itertools
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ..homogenization import AbstractCell, Conductivity, LinearElasticity, PrimalDual, self_consistent
+from ..homogenization import AbstractCell, CellProblem, Conductivity, LinearElasticity, PrimalDual, self_consistent
 from ._laws import LogEuclideanLaw, tensor_basis
 from ._surrogate import AbstractSurrogate, digest_of_cell
 
 
 class FractionSurrogate(AbstractSurrogate):
-    """Tensor of a random cell of many grains, whose phases have the given fractions on average.
+    """Law of the tensor of a cell of many grains, given fractions and properties of phases.
 
     With z the components of log K less log K_sc, the self-consistent estimate (see `self_consistent`),
 
@@ -58,29 +60,42 @@ class FractionSurrogate(AbstractSurrogate):
 
     def __init__(self, cell: AbstractCell, num_grains: int, *, rng_key: Array, width: int = 48, depth: int = 2):
         law = getattr(cell, "law", None)
-        if not isinstance(law, Conductivity | LinearElasticity):
-            raise TypeError(f"FractionSurrogate knows cells of Conductivity and LinearElasticity; got {cell!r}.")
+        if not isinstance(cell, CellProblem) or not isinstance(law, Conductivity | LinearElasticity):
+            raise TypeError(f"FractionSurrogate knows a CellProblem of Conductivity or LinearElasticity; got {cell!r}.")
+        ndim = cell.grid.ndim
+        if ndim not in (2, 3):
+            raise ValueError(f"FractionSurrogate knows grids of two or three dimensions; got {cell!r}.")
+        if int(num_grains) != num_grains or num_grains < 1:
+            raise ValueError(f"num_grains must be a positive integer; got {num_grains!r}.")
         self.num_grains, self.ndim = int(num_grains), cell.grid.ndim
         self.is_elastic = isinstance(law, LinearElasticity)
         self.is_dual = isinstance(cell.discretization, PrimalDual)
         self.cell_digest = digest_of_cell(cell)
         num_properties = 2 if self.is_elastic else 1
         num_features = len(_features(jnp.ones(2) / 2, jnp.ones((num_properties, 2)), jnp.ones(num_properties)))
-        size, first, second = len(tensor_basis(self.ndim, self.is_elastic)), *jax.random.split(rng_key)
+        size = len(tensor_basis(self.ndim, self.is_elastic))
+        first, second = jax.random.split(rng_key)
 
-        def network(outputs, key):
+        def network(outputs: int, key: Array) -> eqx.nn.MLP:
             found = eqx.nn.MLP(num_features, outputs, width, depth, activation=jax.nn.silu, key=key)
-            small = (0.1 * found.layers[-1].weight, 0 * found.layers[-1].bias)
+            small = (0.1 * found.layers[-1].weight, jnp.zeros(outputs))
             return eqx.tree_at(lambda mlp: (mlp.layers[-1].weight, mlp.layers[-1].bias), found, small)
 
         self.locations, self.scales = network(num_properties, first), network(size, second)
         self.correlations = jnp.zeros(size * (size - 1) // 2 if self.is_elastic else 0)
         self.tails = jnp.array([-3.0, 0.5])
 
-    def given(self, *inputs):
+    def given(self, *inputs: Array) -> LogEuclideanLaw:
+        """The law of the tensors: fractions first, then the properties."""
+        if len(inputs) != 2 + self.is_elastic or len({jnp.shape(x)[-1:] for x in inputs}) > 1:
+            what = "bulk and shear moduli" if self.is_elastic else "conductivities"
+            raise ValueError(
+                f"The inputs of this surrogate are fractions and {what}, phases last; got"
+                f" {[jnp.shape(x) for x in inputs]}."
+            )
         fractions, *properties = jnp.broadcast_arrays(*inputs)
-        medium = self_consistent(fractions, properties[0] if not self.is_elastic else tuple(properties), ndim=self.ndim)
-        medium = jnp.stack(medium if self.is_elastic else [medium], axis=-1)
+        given: Any = tuple(properties) if self.is_elastic else properties[0]
+        medium = jnp.stack(jax.tree.leaves(self_consistent(fractions, given, ndim=self.ndim)), axis=-1)
         logs = jnp.log(jnp.stack(properties, axis=-2)) - jnp.log(medium)[..., None]
         contrasts = jnp.tanh(logs / 2)
         spread = jnp.sum(fractions[..., None, :] * contrasts**2, axis=(-2, -1))
@@ -90,12 +105,18 @@ class FractionSurrogate(AbstractSurrogate):
         log_scales = log_scales + 0.5 * jnp.log(jnp.maximum(spread, tiny) / self.num_grains)[..., None]
         # log K of an isotropic medium is a sum of the first basis tensors, which have these norms.
         norms = jnp.asarray(_norms(self.ndim, self.is_elastic), location.dtype)
-        location = norms * (location * spread[..., None] + jnp.log(medium) + _log_factors(self.ndim, self.is_elastic))
+        location = norms * (
+            location * spread[..., None]
+            + jnp.log(medium)
+            + jnp.asarray(_log_factors(self.ndim, self.is_elastic), medium.dtype)
+        )
         rest = log_scales.shape[-1] - location.shape[-1]
         location = jnp.concatenate([location, jnp.zeros((*location.shape[:-1], rest), location.dtype)], axis=-1)
         return LogEuclideanLaw(location, log_scales, self.correlations, self.tails, self.ndim, self.is_elastic)
 
-    def _networks(self, fractions, contrasts, log_medium):
+    def _networks(
+        self, fractions: Float[Array, " J"], contrasts: Float[Array, "properties J"], log_medium: Float[Array, " m"]
+    ) -> tuple[Array, Array]:
         features = _features(fractions, contrasts, log_medium)
         if not self.is_dual:
             return self.locations(features), self.scales(features)
@@ -122,6 +143,6 @@ def _norms(ndim: int, is_elastic: bool) -> list[float]:
     return [1.0, math.sqrt(ndim * (ndim + 1) / 2 - 1)] if is_elastic else [math.sqrt(ndim)]
 
 
-def _log_factors(ndim: int, is_elastic: bool):
+def _log_factors(ndim: int, is_elastic: bool) -> Float[np.ndarray, " properties"]:
     """Logarithms of the factors of the moduli in the tensor: d K and 2 G."""
-    return jnp.log(jnp.array([ndim, 2.0])) if is_elastic else 0.0
+    return np.log([ndim, 2.0]) if is_elastic else np.zeros(1)

@@ -14,7 +14,7 @@ from ..tensors import logarithm_log_determinant, matrix_exponential, matrix_loga
 
 
 class AbstractTensorLaw(eqx.Module):
-    """The law of a symmetric positive definite tensor, or of a batch of them; differentiable in its arrays.
+    """The law of a symmetric positive definite tensor, or of a batch of them.
 
     To add one, subclass it as an Equinox module with these methods; the batch axes of its arrays broadcast with
     those of the tensors.
@@ -83,7 +83,10 @@ class LogEuclideanLaw(AbstractTensorLaw):
 
     def mean(self):
         """Expected tensor, to second order in the spread."""
-        factor = jnp.exp(self.log_scales)[..., None] * self._correlate(jnp.eye(self.location.shape[-1])).T
+        factor = (
+            jnp.exp(self.log_scales)[..., None]
+            * self._correlate(jnp.eye(self.location.shape[-1], dtype=self.location.dtype)).T
+        )
         parts = jnp.einsum("...ab,aij->...bij", factor, self._basis())
         square = self._deviation() ** 2 * jnp.einsum("...bij,...bjk->...ik", parts, parts)
         return matrix_exponential(self._matrices(self.location) + symmetrize(square) / 2)
@@ -96,7 +99,9 @@ class LogEuclideanLaw(AbstractTensorLaw):
         residuals = (components - self.location) * jnp.exp(-self.log_scales)
         if not self.lower.size:
             return residuals
-        inverse = jax.scipy.linalg.solve_triangular(self._unit_lower(), jnp.eye(residuals.shape[-1]), lower=True)
+        inverse = jax.scipy.linalg.solve_triangular(
+            self._unit_lower(), jnp.eye(residuals.shape[-1], dtype=self.lower.dtype), lower=True
+        )
         return residuals @ inverse.T
 
     def _tail(self) -> tuple[Array, Array, Array]:

@@ -14,7 +14,7 @@ from ._laws import AbstractTensorLaw, MixtureLaw
 
 
 class AbstractSurrogate(eqx.Module):
-    """The law of the effective tensor of one specimen, given low-dimensional inputs of its cell.
+    """The law of the tensor of one specimen, given low-dimensional inputs of its cell.
 
     Inputs are arrays whose batch axes broadcast with each other and with those of tensors, and everything is
     differentiable in everything. To add one, subclass it as an Equinox module with `given` and the attribute
@@ -50,7 +50,7 @@ class AbstractSurrogate(eqx.Module):
 
 
 class Ensemble(AbstractSurrogate):
-    """Several surrogates of one kind in equal parts: a mixture, whose spread of means tells what was not learned.
+    """Surrogates of one kind in equal parts; their spread tells what was not learned.
 
     Args:
         members: a surrogate whose arrays have the members along a first axis, as `eqx.filter_vmap` makes them.
