@@ -17,7 +17,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_ENABLE_X64"] = "1" if X64 else "0"
 os.environ["MPLBACKEND"] = "Agg"
 # Compiling is most of the time: all programs are kept for the next run and the other workers, until `make clean`. To
-# read even the smallest takes a fifth of the time to compile it, and to write it no time that can be measured.
+# read even the smallest takes less than half the time to compile it, and to write it none that can be measured.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
