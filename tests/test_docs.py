@@ -111,7 +111,7 @@ def test_the_page_on_surrogates_runs():
     for block in (first.replace("(64, 64)", "(16, 16)"), second.replace("2000", "200")):
         exec(block, names)
     assert "cells held out" in str(names["fit"])
-    names["measured"] = np.asarray(names["tensors"][:20])
+    names["measured"] = np.asarray(names["tensors"][:60])
     short = third.replace(
         "NUTS(posterior), num_warmup=200, num_samples=500",
         "NUTS(posterior, max_tree_depth=3), num_warmup=9, num_samples=9",

@@ -106,7 +106,10 @@ def _matrix_exponential_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tu
 
 
 def logarithm_log_determinant(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
-    """Log determinant of the derivative of `matrix_logarithm`, a map of unique components."""
+    """Log determinant of the derivative of `matrix_logarithm` at `tensors`, shape (*batch,).
+
+    Both sides are unique components.
+    """
     slopes = _logarithm_slopes(jnp.linalg.eigvalsh(tensors))
     return jnp.sum(jnp.log(slopes)[(..., *np.triu_indices(tensors.shape[-1]))], axis=-1)
 

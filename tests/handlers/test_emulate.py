@@ -41,7 +41,7 @@ def test_common_random_numbers_and_realisations():
     def answer(num_realizations, **options):
         conditioned = handlers.condition(nh.emulate(model, SURROGATES, **options), {**TRUTH, "fractions": FRACTIONS})
         trace = handlers.trace(handlers.seed(conditioned, jax.random.key(0)))
-        return trace.get_trace(400, num_realizations)["K_eff"]["value"]
+        return jax.jit(lambda: trace.get_trace(400, num_realizations)["K_eff"]["value"])()
 
     FRACTIONS = jnp.broadcast_to(jnp.array([0.2, 0.3, 0.5]), (400, 3))
     one, four, expected = answer(1), answer(4), answer(4, spread=False)

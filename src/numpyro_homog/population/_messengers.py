@@ -119,6 +119,10 @@ class Requests(Messenger):
 class HideSpecimens(Messenger):
     """Hide plate, sites and cells of the specimens from outer handlers; record other sites.
 
+    Args:
+        fn: the model.
+        plate: name of the specimen plate.
+
     After a call, `values` and `distributions` hold the value and the distribution (None for a `param`) of every such
     site by the name that the model gives it.
     """
@@ -169,6 +173,11 @@ def in_plate(msg: dict, plate: str) -> bool:
 
 
 def enter_body(msg: dict, wrap: Callable[[Callable], Messenger]) -> None:
-    """Let a handler see the messages of the body of a scan, which runs behind a block."""
+    """Let a handler see the messages of the body of a scan, which runs behind a block.
+
+    Args:
+        msg: the message of the scan.
+        wrap: what puts the handler around the body.
+    """
     body, *rest = msg["args"]
     msg["args"] = (wrap(body), *rest)

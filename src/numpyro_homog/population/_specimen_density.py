@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from numpyro import handlers
-from scipy.interpolate import PchipInterpolator
 
 from .._compat import dependencies
 from ..surrogates import AbstractSurrogate, AbstractTensorLaw
@@ -66,12 +65,6 @@ class SpecimenDensity:
             )
         self.sites = self._integrated_sites()
         self.nodes = self._make_nodes(rng_key, num_nodes)
-
-    def with_surrogates(self, surrogates: Mapping[str, AbstractSurrogate]) -> "SpecimenDensity":
-        """The same with other surrogates of these sites; the nodes stay."""
-        other = object.__new__(SpecimenDensity)
-        other.__dict__.update(self.__dict__, surrogates=dict(surrogates))
-        return other
 
     def log_prob(
         self, params: Mapping[str, Array], data: Mapping[str, ArrayLike], *, batch_size: int = 50
@@ -219,8 +212,10 @@ def _log_mean(
     return jax.scipy.special.logsumexp(log_weights + sum(laws[key].log_prob(tensors[key]) for key in laws))
 
 
-def _quantiles(draws: Float[np.ndarray, " draws"]) -> PchipInterpolator:
+def _quantiles(draws: Float[np.ndarray, " draws"]) -> Any:
     """Smooth increasing map of the unit interval to the range of some draws: three quarters of points go as they do."""
+    from scipy.interpolate import PchipInterpolator
+
     low, high = np.percentile(draws, _RANGE)
     inside = draws[(draws > low) & (draws < high)]
     pooled = np.concatenate([inside, np.linspace(low, high, len(inside) // 3)])

@@ -9,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._keys import single_key
@@ -126,6 +125,8 @@ def _train(
     learning_rate: float,
 ) -> tuple[AbstractSurrogate, Float[Array, "members steps"]]:
     """A member for each key, with the members along a first axis, and its losses."""
+    import optax
+
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
     weights, static = eqx.partition(surrogate, eqx.is_inexact_array)
 
