@@ -360,3 +360,30 @@ print(*(name.removeprefix('{PACKAGE}.') for name in sys.modules))
     assert pure & FILES.keys() <= loaded
     assert not loaded & ({"numpyro"} | OUTSIDE)
     assert not {name for name in loaded & LEVELS.keys() if name not in sys.stdlib_module_names} - pure
+
+
+def test_what_is_overridden_is_abstract_or_a_default():
+    """A method with a body that a subclass replaces says so: "default: ..." in its docstring."""
+    classes = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
+                classes[node.name] = ([ast.unparse(base).rpartition(".")[2] for base in node.bases], methods)
+
+    def inherited(name):
+        for base in classes.get(name, ([], {}))[0]:
+            yield from classes.get(base, ([], {}))[1].values()
+            yield from inherited(base)
+
+    silent = [
+        f"{name}.{method.name}"
+        for name, (_, methods) in classes.items()
+        for method in inherited(name)
+        if method.name in methods
+        and not method.name.startswith("__")
+        and not any("abstract" in ast.unparse(mark) for mark in method.decorator_list)
+        and "default:" not in (ast.get_docstring(method) or "")
+    ]
+    assert not silent
+    assert "AbstractLaw" in classes

@@ -57,8 +57,10 @@ def test_scores_are_the_derivatives_and_have_mean_zero_at_the_truth(eps):
 
 
 @pytest.mark.x32
-def test_scores_of_many_nodes_have_the_sum_that_reverse_mode_has():
+def test_scores_of_many_nodes_have_the_sum_that_reverse_mode_has(x64):
     """With 6000 nodes and six tangents side by side, JAX 0.10 makes wrong ones in 32 bits."""
+    if x64:
+        pytest.skip("the other tests of scores are in 64 bits")
     many = SpecimenDensity(Simulator(model, ["K_eff"], (5,)), SURROGATES, jax.random.key(0), num_nodes=6000)
     parameters, few = many.simulator.parameters, {"K_eff": data()["K_eff"][:5]}
 

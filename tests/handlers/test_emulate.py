@@ -50,6 +50,7 @@ def test_common_random_numbers_and_realisations():
     assert (jnp.abs(jnp.mean(four, axis=0) - expected[0]) < 4.5 * jnp.std(four, axis=0) / 20).all()
 
 
+@pytest.mark.slow
 def test_the_log_density_of_a_posterior_is_that_of_the_emulated_model():
     data = {"K_eff": np.asarray(simulate(nh.emulate(model, SURROGATES))(TRUTH, jax.random.key(4)))}
 

@@ -27,7 +27,7 @@ def pairs():
 @functools.cache
 def fitted():
     untrained = FractionSurrogate(CELL, NUM_GRAINS, rng_key=jax.random.key(6), width=16, depth=1)
-    return nh.fit_surrogate(jax.random.key(7), untrained, *pairs(), num_members=2, num_steps=800)
+    return nh.fit_surrogate(jax.random.key(7), untrained, *pairs(), num_members=2, num_steps=500)
 
 
 def test_it_finds_the_law_that_has_drawn_the_pairs():
@@ -40,7 +40,7 @@ def test_it_finds_the_law_that_has_drawn_the_pairs():
     truth = float(jnp.mean(eqx.filter_jit(make_surrogate().log_prob)(tensors, fractions, kappa)))
     learned = float(jnp.mean(eqx.filter_jit(fit.value.log_prob)(tensors, fractions, kappa)))
     assert abs(learned - truth) < 0.1
-    assert fit.losses.shape == (2, 800)
+    assert fit.losses.shape == (2, 500)
     assert 0.5 < fit.error_percent / fit.spread_percent < 1.5
 
 

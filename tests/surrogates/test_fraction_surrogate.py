@@ -20,7 +20,7 @@ KINDS = {
     "elasticity in the plane": (nh.LinearElasticity(), 2, nh.Primal(), 2),
     "elasticity in space": (nh.LinearElasticity(), 3, nh.Primal(), 2),
 }
-FAST = ("conduction in the plane", "elasticity in space")
+FAST = ("conduction in the plane",)
 each_kind = pytest.mark.parametrize(
     "kind", [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )

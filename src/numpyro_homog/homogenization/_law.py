@@ -81,7 +81,7 @@ class AbstractLaw(eqx.Module):
 
     @property
     def symmetric_gradient(self) -> bool:
-        """Whether the law sees the symmetric part of the gradient alone, so that rotations cost no energy."""
+        """Whether the law sees the symmetric part of the gradient alone: rotations cost no energy; default: no."""
         return False
 
     def coercivity(self, spacing: tuple[float, ...]) -> float:
