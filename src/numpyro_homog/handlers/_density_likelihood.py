@@ -62,7 +62,7 @@ def density_likelihood(
         ValueError: at call, if the data are unusable (see `CloudScale`); at trace time, if a surrogate is missing or of
             another cell, or its inputs depend on a site that has no density.
 
-    Costs N times `num_nodes` evaluations of the density of a surrogate, some .5 s for N = 2000 on two cores.
+    Costs N times `num_nodes` evaluations of the density of a surrogate, some .7 s for N = 2000 on two cores.
 
     The posterior is right as far as the surrogate is: its bias in units of posterior standard deviations grows with
     the square root of N. Compare with true cells at the estimate before you believe small intervals.
