@@ -86,23 +86,10 @@ def matrix_logarithm(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batc
     return _of_eigenvalues(jnp.log, *jnp.linalg.eigh(tensors))
 
 
-@matrix_logarithm.defjvp
-def _matrix_logarithm_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    values, vectors = jnp.linalg.eigh(*primals)
-    return _of_eigenvalues(jnp.log, values, vectors), _in_basis(vectors, _logarithm_slopes(values), *tangents)
-
-
 @jax.custom_jvp
 def matrix_exponential(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
     """Exponential of symmetric matrices, shape (*batch, d, d)."""
     return _of_eigenvalues(jnp.exp, *jnp.linalg.eigh(tensors))
-
-
-@matrix_exponential.defjvp
-def _matrix_exponential_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    values, vectors = jnp.linalg.eigh(*primals)
-    slopes = 1 / _logarithm_slopes(jnp.exp(values))
-    return _of_eigenvalues(jnp.exp, values, vectors), _in_basis(vectors, slopes, *tangents)
 
 
 def logarithm_log_determinant(tensors: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
@@ -120,12 +107,16 @@ def _of_eigenvalues(
     return jnp.einsum("...ij,...j,...kj->...ik", vectors, fn(values), vectors)
 
 
-def _in_basis(
-    vectors: Float[Array, "*batch d d"], slopes: Float[Array, "*batch d d"], tangent: Float[Array, "*batch d d"]
-) -> Float[Array, "*batch d d"]:
+def _jvp_rule(fn: Callable[[Array], Array], slopes_fn: Callable[[Array], Array]) -> Callable:
     """Derivative of a function of a matrix; its divided differences are finite where eigenvalues coincide."""
-    inner = jnp.einsum("...ji,...jk,...kl->...il", vectors, tangent, vectors)
-    return jnp.einsum("...ij,...jk,...lk->...il", vectors, slopes * inner, vectors)
+
+    def rule(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        values, vectors = jnp.linalg.eigh(*primals)
+        inner = jnp.einsum("...ji,...jk,...kl->...il", vectors, *tangents, vectors)
+        moved = jnp.einsum("...ij,...jk,...lk->...il", vectors, slopes_fn(values) * inner, vectors)
+        return _of_eigenvalues(fn, values, vectors), moved
+
+    return rule
 
 
 def _logarithm_slopes(values: Float[Array, "*batch d"]) -> Float[Array, "*batch d d"]:
@@ -136,6 +127,10 @@ def _logarithm_slopes(values: Float[Array, "*batch d"]) -> Float[Array, "*batch 
     safe = jnp.where(close, 0.5, ratio)
     # log(a / b) = 2 artanh((a - b) / (a + b)).
     return 2 * jnp.where(close, 1 + ratio**2 / 3, jnp.arctanh(safe) / safe) / total
+
+
+matrix_logarithm.defjvp(_jvp_rule(jnp.log, _logarithm_slopes))
+matrix_exponential.defjvp(_jvp_rule(jnp.exp, lambda values: 1 / _logarithm_slopes(jnp.exp(values))))
 
 
 def _size(tensors: Array | np.ndarray) -> int:

@@ -72,6 +72,12 @@ def test_pairs_that_teach_nothing_are_refused(change, message):
         nh.fit_surrogate(jax.random.key(7), untrained, *change(*pairs()))
 
 
+def test_options_out_of_range_are_refused():
+    untrained = FractionSurrogate(CELL, NUM_GRAINS, rng_key=jax.random.key(6), width=16, depth=1)
+    with pytest.raises(ValueError, match=r"held_out between 0 and 1; got 4, 2000, 256 and 1\.0"):
+        nh.fit_surrogate(jax.random.key(7), untrained, *pairs(), held_out=1.0)
+
+
 def test_a_surrogate_needs_a_cell_and_inputs_that_it_knows():
     with pytest.raises(TypeError, match=r"knows a CellProblem of Conductivity or LinearElasticity; got LaminateCell"):
         FractionSurrogate(nh.LaminateCell(), 9, rng_key=jax.random.key(0))

@@ -89,15 +89,20 @@ def fit_surrogate(
         held_out: fraction of the cells kept for the test.
 
     Raises:
-        ValueError: if there are fewer than 20 cells, their numbers differ, a value is not finite, or all tensors
-            are equal or one is not positive definite.
+        ValueError: if an option is out of its range, there are fewer than 20 cells, their numbers differ, a value is
+            not finite, or all tensors are equal or one is not positive definite.
         RuntimeError: if the training leaves the finite numbers.
 
-    Costs some 20 s on two cores for 2000 steps of two members on 5000 cells.
+    Costs some 16 s on two cores for 2000 steps of two members on 5000 cells (benchmarks/bench_density.py).
 
     References:
         Lakshminarayanan, Pritzel and Blundell, NeurIPS 2017, for ensembles.
     """
+    if min(num_members, num_steps, batch_size) < 1 or not 0 < held_out < 1:
+        raise ValueError(
+            f"num_members, num_steps and batch_size must be at least 1 and held_out between 0 and 1; got {num_members},"
+            f" {num_steps}, {batch_size} and {held_out}."
+        )
     arrays, tensors = [jnp.asarray(x) for x in inputs], jnp.asarray(tensors)
     _check(arrays, tensors)
     split_key, train_key = jax.random.split(single_key(rng_key))

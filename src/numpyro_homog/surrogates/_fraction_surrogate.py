@@ -25,8 +25,7 @@ class FractionSurrogate(AbstractSurrogate):
     where the isotropic parts m and the scales of L are networks of the moments sum_j f_j t_j^p and sum_j f_j^2 t_j^p of
     t_j = tanh((log k_j - log k_sc) / 2), and V = sum_j f_j t_j^2. So it is exact, whatever the networks are, that
 
-    - numbering the phases otherwise changes nothing, nor does a phase of fraction zero or a split of one phase in two
-      in m but for the squares;
+    - numbering the phases otherwise changes nothing, nor does a phase of fraction zero;
     - the tensor scales with the properties;
     - a single phase, or phases all equal, have its tensor and no spread;
     - draws are positive definite, and the variance is proportional to 1 / G, of the number of grains;
